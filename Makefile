@@ -1,0 +1,47 @@
+# The only door: `make run` and `make test` set up whatever is missing by themselves.
+# Needs Python 3.11+ and make. PYTHON=python3.12 chooses another interpreter, ARGS="..." passes options to `sm3 compare`.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+ARGS   ?=
+
+.PHONY: help setup run test check lint types bench docs clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "sm3 needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Do: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+setup: $(STAMP) ## create .venv and install everything this repository needs
+
+run: $(STAMP) ## the main job: train a small GPT with five optimizers and show memory, time and loss
+	$(BIN)/sm3 compare $(ARGS)
+
+test: $(STAMP) ## the whole test suite, without slow studies
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+check: lint types test ## lint, types, tests: what CI runs
+
+bench: $(STAMP) ## measure: step time against PyTorch's own optimizers, interleaved
+	$(BIN)/python -m benchmarks.step_time $(ARGS)
+
+docs: $(STAMP) ## build the documentation into docs/_build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+clean: ## remove the virtual environment and everything built
+	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

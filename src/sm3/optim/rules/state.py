@@ -1,0 +1,82 @@
+"""State is data: the full list of state tensors of one parameter.
+
+Four readers, one truth: the optimizer allocates exactly these, the planner sums their bytes, the sharder reads
+`shard_axis` and `combine`, the loader checks names, shapes and dtypes before it touches anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from math import prod
+from typing import Any, ClassVar, Literal, Self
+
+from sm3.errors import SettingError, explain
+from sm3.optim.rules.hyperparameters import Hyperparameter
+from sm3.optim.rules.storage import BYTES_PER_ELEMENT
+
+
+@dataclass(frozen=True)
+class StateTensor:
+    """One state tensor of one parameter, in global (unsharded) terms."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str  # a key of storage.BYTES_PER_ELEMENT
+    # The dimension of this tensor that runs along dimension 0 of the parameter and is sharded with it; None: every
+    # rank holds the whole tensor.
+    shard_axis: int | None = None
+    # How ranks that saw different shards agree on a tensor that every rank holds; None: nothing to agree on.
+    combine: Literal["max", "sum"] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * BYTES_PER_ELEMENT[self.dtype]
+
+
+# The step counter is one int64 per parameter: exact for ever, where a float32 counter stops at 2^24.
+STEP = StateTensor("step", (), "int64")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a rule must offer: `NAME`, `HYPERPARAMETERS`, one field per hyper-parameter, and `state`."""
+
+    NAME: ClassVar[str]
+    HYPERPARAMETERS: ClassVar[tuple[Hyperparameter, ...]]
+
+    def state(self, shape: tuple[int, ...], dtype: str) -> tuple[StateTensor, ...]:
+        """State tensors of one parameter of this global shape and dtype, in the order they are saved."""
+        raise NotImplementedError
+
+    def state_bytes(self, shape: tuple[int, ...], dtype: str) -> int:
+        """Bytes of state of one parameter, the step counter included."""
+        return sum(tensor.nbytes for tensor in self.state(shape, dtype))
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        return {hyper.name: hyper.default for hyper in cls.HYPERPARAMETERS}
+
+    @classmethod
+    def check(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that are hyper-parameters of this rule, each checked and converted; the rest are left out.
+
+        Raises `SettingError` (a `ValueError`) or `SettingTypeError` (a `TypeError`) naming the setting.
+        """
+        checked = {hyper.name: hyper.check(settings[hyper.name]) for hyper in cls.HYPERPARAMETERS if hyper.name in settings}
+        cls.check_together({**cls.defaults(), **checked})
+        return checked
+
+    @classmethod
+    def check_together(cls, settings: Mapping[str, Any]) -> None:
+        """Refuse settings that are each accepted and contradict each other."""
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """The rule of a parameter group; settings that are not hyper-parameters (a scheduler's, say) are ignored."""
+        return cls(**{field.name: settings[field.name] for field in fields(cls)})
+
+
+def refuse_together(first: str, second: str, why: str, do: str) -> SettingError:
+    """The error for two settings that contradict each other."""
+    return SettingError(explain(f"{first} and {second} cannot go together.", got=f"{first}, {second}", accepted=why, do=do))
