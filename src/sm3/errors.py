@@ -4,7 +4,7 @@
       SettingError          ValueError     a hyper-parameter, option or argument has a value we do not accept
         SettingTypeError    TypeError      ... or a type we do not accept
       ParameterError        TypeError      a parameter of the model cannot be trained by this optimizer
-      GradientError         RuntimeError   a gradient cannot be used (sparse, wrong shape, not finite when asked to check)
+      GradientError         RuntimeError   a gradient cannot be used: sparse, wrong shape, not finite
       StateMismatchError    ValueError     a state dict does not belong to this optimizer
       CheckpointError       RuntimeError   a checkpoint file is damaged, foreign, or cannot be read or written
       InputError            ValueError     a text, shape list or other file from the user cannot be used

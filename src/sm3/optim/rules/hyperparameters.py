@@ -1,8 +1,9 @@
-"""A hyper-parameter's range, stated once. It makes the check, the error message, the docs row and the tests' bad values."""
+"""A hyper-parameter's range, stated once: it makes the check, the message, the docs row and the tests' bad values."""
 
 from __future__ import annotations
 
 import math
+import numbers
 import operator
 from dataclasses import dataclass
 from typing import Any
@@ -37,8 +38,8 @@ class Real:
         """The value as a Python float (or None). NumPy scalars are converted: they cannot be loaded safely later."""
         if value is None and self.none:
             return None
-        # bool is an int in Python, and lr=True is always a mistake; str and complex are not converted either.
-        if isinstance(value, bool | str | bytes | complex) or not hasattr(value, "__float__"):
+        # bool is an int in Python, and lr=True is always a mistake. `item` lets one-element tensors and arrays in.
+        if isinstance(value, bool) or not (isinstance(value, numbers.Real) or hasattr(value, "item")):
             raise SettingTypeError(_message(self.name, value, self.accepted(), self.default))
         try:
             number = float(value)
@@ -140,5 +141,9 @@ Hyperparameter = Real | Choice | Flag | Integer
 
 
 def _message(name: str, value: Any, accepted: str, default: Any) -> str:
-    do = f"pass for example {name}={default!r}" if default is not None else f"leave {name} out, or pass a value from there"
+    do = (
+        f"pass for example {name}={default!r}"
+        if default is not None
+        else f"leave {name} out, or pass a value from there"
+    )
     return explain(f"{name} is not accepted.", got=f"{name}={value!r}", accepted=accepted, do=do)

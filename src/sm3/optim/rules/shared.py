@@ -5,7 +5,10 @@ from __future__ import annotations
 from sm3.optim.rules.hyperparameters import Choice, Flag, Integer, Real
 
 WEIGHT_DECAY = Real(
-    "weight_decay", 0.0, low=0.0, about="decoupled: the parameter is multiplied by 1 - lr * weight_decay before the update"
+    "weight_decay",
+    0.0,
+    low=0.0,
+    about="decoupled: the parameter is multiplied by 1 - lr * weight_decay before the update",
 )
 
 WRITE_BACK = (

@@ -13,7 +13,7 @@ from sm3.optim.rules.state import STEP, Rule, StateTensor, refuse_together
 from sm3.optim.rules.storage import accumulator_dtype
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SM3Rule(Rule):
     """One vector per dimension of the parameter; with momentum one more tensor of the parameter's shape.
 
@@ -24,7 +24,9 @@ class SM3Rule(Rule):
     NAME: ClassVar[str] = "SM3"
     HYPERPARAMETERS: ClassVar[tuple[Hyperparameter, ...]] = (
         Real("lr", 0.1, low=0.0, about="learning rate; the paper's runs are of the order of 0.1"),
-        Real("momentum", 0.9, low=0.0, high=1.0, high_open=True, about="mean of the preconditioned gradient; 0: no state"),
+        Real(
+            "momentum", 0.9, low=0.0, high=1.0, high_open=True, about="mean of the preconditioned gradient; 0: no state"
+        ),
         Choice("variant", "II", ("I", "II"), about="SM3-II is tighter and reads its gradient once"),
         Real(
             "beta2",
@@ -43,13 +45,6 @@ class SM3Rule(Rule):
     momentum: float = 0.9
     variant: str = "II"
     beta2: float | None = None
-    weight_decay: float = 0.0
-    rounding: str = "nearest"
-    seed: int = 0
-    cautious: bool = False
-    maximize: bool = False
-    nonfinite: str = "propagate"
-    backend: str | None = None
 
     def state(self, shape: tuple[int, ...], dtype: str) -> tuple[StateTensor, ...]:
         """`step`, `accumulator_0` .. one per dimension, and `momentum` if there is one.
@@ -60,7 +55,9 @@ class SM3Rule(Rule):
         """
         number = accumulator_dtype(dtype)
         accumulators = tuple(
-            StateTensor(f"accumulator_{axis}", (length,), number, shard_axis=0 if axis == 0 and shape else None, combine="max")
+            StateTensor(
+                f"accumulator_{axis}", (length,), number, shard_axis=0 if axis == 0 and shape else None, combine="max"
+            )
             for axis, length in enumerate(cover_lengths(shape))
         )
         momentum = (StateTensor("momentum", shape, number, shard_axis=0 if shape else None),) if self.momentum else ()

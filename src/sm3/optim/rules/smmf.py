@@ -14,7 +14,7 @@ from sm3.optim.rules.state import STEP, Rule, StateTensor, refuse_together
 from sm3.optim.rules.storage import accumulator_dtype
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SMMFRule(Rule):
     """Two vectors per moment of the flat tensor seen as a near-square matrix, and one bit per element for the sign.
 
@@ -48,11 +48,15 @@ class SMMFRule(Rule):
             low=-1.0,
             high=0.0,
             high_open=True,
-            about="the second moment's decay is 1 - t^decay_rate; the authors advise -0.5 for CNNs, -0.8 for Transformers",
+            about="the second moment's decay is 1 - t^decay_rate; authors: -0.5 for CNNs, -0.8 for Transformers",
         ),
         Real("eps", 1e-8, low=0.0, low_open=True, about="added to the root of the second moment"),
         WEIGHT_DECAY,
-        Flag("published", False, about="the authors' trajectory: their matrix shapes, and their drift where a gradient is 0"),
+        Flag(
+            "published",
+            False,
+            about="the authors' trajectory: their matrix shapes, and their drift where a gradient is 0",
+        ),
         *WRITE_BACK,
     )
 
@@ -61,14 +65,7 @@ class SMMFRule(Rule):
     growth_rate: float = 0.999
     decay_rate: float = -0.5
     eps: float = 1e-8
-    weight_decay: float = 0.0
     published: bool = False
-    rounding: str = "nearest"
-    seed: int = 0
-    cautious: bool = False
-    maximize: bool = False
-    nonfinite: str = "propagate"
-    backend: str | None = None
 
     def state(self, shape: tuple[int, ...], dtype: str) -> tuple[StateTensor, ...]:
         """`step`, the factors of both moments, and the packed signs of the first.

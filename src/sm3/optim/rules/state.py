@@ -38,12 +38,24 @@ class StateTensor:
 STEP = StateTensor("step", (), "int64")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What a rule must offer: `NAME`, `HYPERPARAMETERS`, one field per hyper-parameter, and `state`."""
+    """What a rule must offer: `NAME`, `HYPERPARAMETERS`, one field per hyper-parameter, and `state`.
+
+    The fields here are those that every rule has; `HYPERPARAMETERS` says what each means and accepts.
+    """
 
     NAME: ClassVar[str]
     HYPERPARAMETERS: ClassVar[tuple[Hyperparameter, ...]]
+
+    lr: float
+    weight_decay: float = 0.0
+    rounding: str = "nearest"
+    seed: int = 0
+    cautious: bool = False
+    maximize: bool = False
+    nonfinite: str = "propagate"
+    backend: str | None = None
 
     def state(self, shape: tuple[int, ...], dtype: str) -> tuple[StateTensor, ...]:
         """State tensors of one parameter of this global shape and dtype, in the order they are saved."""
@@ -63,7 +75,9 @@ class Rule:
 
         Raises `SettingError` (a `ValueError`) or `SettingTypeError` (a `TypeError`) naming the setting.
         """
-        checked = {hyper.name: hyper.check(settings[hyper.name]) for hyper in cls.HYPERPARAMETERS if hyper.name in settings}
+        checked = {
+            hyper.name: hyper.check(settings[hyper.name]) for hyper in cls.HYPERPARAMETERS if hyper.name in settings
+        }
         cls.check_together({**cls.defaults(), **checked})
         return checked
 
@@ -79,4 +93,6 @@ class Rule:
 
 def refuse_together(first: str, second: str, why: str, do: str) -> SettingError:
     """The error for two settings that contradict each other."""
-    return SettingError(explain(f"{first} and {second} cannot go together.", got=f"{first}, {second}", accepted=why, do=do))
+    return SettingError(
+        explain(f"{first} and {second} cannot go together.", got=f"{first}, {second}", accepted=why, do=do)
+    )

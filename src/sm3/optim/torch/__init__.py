@@ -1,0 +1,16 @@
+"""SM3 and SMMF for PyTorch: drop-in replacements for `torch.optim.AdamW`.
+
+sm3, smmf     the two classes and their documentation
+loop          the only step loop
+inputs        what is refused, one message each
+state_dict    lossless and validated loading
+checkpoint    save and load: one file, a digest per tensor, never half-written
+schedule      SM3's warm-up and cool-down as a scheduler
+"""
+
+from sm3.optim.torch.checkpoint import load, save
+from sm3.optim.torch.schedule import warmup_cooldown
+from sm3.optim.torch.sm3 import SM3
+from sm3.optim.torch.smmf import SMMF
+
+__all__ = ["SM3", "SMMF", "load", "save", "warmup_cooldown"]

@@ -1,0 +1,135 @@
+"""What the optimizers refuse, one clear error each, naming the parameter, before anything is modified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sm3.errors import GradientError, ParameterError, explain
+from sm3.optim.rules import Rule
+from sm3.optim.rules.storage import PARAMETER_DTYPES
+
+
+def check_settings(rule: type[Rule], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings checked by the rule's ranges; a tensor learning rate stays the tensor that schedulers write to."""
+    checked = rule.check(settings)
+    if isinstance(settings.get("lr"), Tensor):
+        checked["lr"] = settings["lr"]
+    return checked
+
+
+def dtype_name(tensor: Tensor) -> str:
+    """The dtype as the rules spell it: "float32", not "torch.float32"."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def parameter_name(group: Mapping[str, Any], position: int, group_number: int) -> str:
+    """The name of a parameter where the user gave names, else its place."""
+    names: Sequence[str] | None = group.get("param_names")
+    return repr(names[position]) if names else f"{position} of group {group_number}"
+
+
+def check_parameter(name: str, param: Tensor) -> None:
+    """Refuse what no step could train."""
+    refusal = _refusal(param)
+    if refusal is not None:
+        got, accepted, do = refusal
+        raise ParameterError(
+            explain(f"parameter {name} cannot be trained by this optimizer.", got=got, accepted=accepted, do=do)
+        )
+
+
+def _refusal(param: Tensor) -> tuple[str, str, str] | None:
+    if _is_sharded(param):
+        return (
+            "a DTensor (a parameter sharded by FSDP2 or tensor parallelism)",
+            "plain tensors: a step on local shards would silently be another optimizer",
+            "use DistributedDataParallel, which keeps parameters whole, until sharded parameters are supported",
+        )
+    if param.layout != torch.strided or param.is_quantized:
+        return (
+            f"layout {param.layout}, dtype {param.dtype}",
+            "dense tensors",
+            "convert it with .to_dense() or .dequantize()",
+        )
+    if dtype_name(param) not in PARAMETER_DTYPES:
+        do = (
+            "train torch.view_as_real of it"
+            if param.is_complex()
+            else "leave it out: requires_grad_(False), or filter it"
+        )
+        return f"dtype {param.dtype}", ", ".join(PARAMETER_DTYPES), do
+    if any(stride == 0 and length > 1 for stride, length in zip(param.stride(), param.shape, strict=True)):
+        return (
+            f"expanded memory (shape {tuple(param.shape)}, strides {param.stride()})",
+            "tensors whose elements have a place of their own",
+            "pass param.clone().detach().requires_grad_() instead",
+        )
+    return None
+
+
+def _is_sharded(tensor: Tensor) -> bool:
+    # By name: importing torch.distributed.tensor costs 0.3 s, and who has a DTensor has paid for it already.
+    return any(base.__name__ == "DTensor" for base in type(tensor).__mro__)
+
+
+def check_gradient(name: str, param: Tensor) -> None:
+    """Refuse a gradient that does not fit its parameter, before any parameter is touched."""
+    check_parameter(name, param)
+    grad = param.grad
+    if grad is None:
+        return
+    if grad.layout != torch.strided:
+        raise GradientError(
+            explain(
+                f"the gradient of parameter {name} is sparse.",
+                got=f"layout {grad.layout}",
+                accepted="dense gradients",
+                do="use nn.Embedding(..., sparse=False)",
+            )
+        )
+    if grad.shape != param.shape or grad.device != param.device or not grad.is_floating_point():
+        raise GradientError(
+            explain(
+                f"the gradient of parameter {name} does not fit it.",
+                got=f"gradient {tuple(grad.shape)} {grad.dtype} on {grad.device}",
+                accepted=f"{tuple(param.shape)}, floating point, on {param.device}",
+                do="call zero_grad() after moving or reshaping parameters, then backward() again",
+            )
+        )
+    if param.device.type == "meta":
+        raise GradientError(
+            explain(
+                f"parameter {name} has no data to step on.",
+                got="a tensor on the meta device",
+                accepted="a tensor on a real device",
+                do="materialise the model with model.to_empty(device=...), or plan its memory with `sm3 plan`",
+            )
+        )
+
+
+def all_finite(grads: Sequence[Tensor]) -> bool:
+    """Whether no gradient holds a NaN or an infinity: one pass, no temporary, one wait for the device."""
+    flags = []
+    for grad in grads:
+        if grad.numel():
+            low, high = torch.aminmax(grad.detach())
+            flags.append((low.double().abs() + high.double().abs()).isfinite().cpu())
+    return not flags or bool(torch.stack(flags).all())
+
+
+def refuse_nonfinite(names: Sequence[str], grads: Sequence[Tensor]) -> GradientError:
+    """The error of nonfinite="error", naming the first parameters at fault."""
+    found = [name for name, grad in zip(names, grads, strict=True) if not all_finite([grad])]
+    shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+    return GradientError(
+        explain(
+            "a gradient is not finite; parameters and state are as before the step.",
+            got=f"NaN or infinity in the gradient of {shown}",
+            accepted='finite gradients, as nonfinite="error" asks',
+            do='look for the cause in the loss, or pass nonfinite="skip" to leave such steps out',
+        )
+    )

@@ -1,0 +1,200 @@
+"""The only step loop of the package: closure, groups, checks, state, kernel. An optimizer is this class and a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from sm3.errors import SettingError, StateMismatchError, explain
+from sm3.optim.kernels.dispatch import kernel_for
+from sm3.optim.rules import Rule, StateTensor
+from sm3.optim.torch import inputs
+from sm3.optim.torch.state_dict import VERSION, cloned, load_
+
+
+def _layout(rule: Rule) -> Rule:
+    """The rule without its learning rate, which schedulers change at every step and no state depends on."""
+    return replace(rule, lr=0.0)
+
+
+@lru_cache(maxsize=4096)
+def _declared(rule: Rule, shape: tuple[int, ...], dtype: str) -> tuple[StateTensor, ...]:
+    return rule.state(shape, dtype)
+
+
+@dataclass
+class _Work:
+    """What one group contributes to one step."""
+
+    rule: Rule
+    params: list[Tensor] = field(default_factory=list)
+    grads: list[Tensor] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)  # position among all parameters of the optimizer
+
+
+class RuleOptimizer(Optimizer):
+    """A `torch.optim.Optimizer` whose mathematics, state and hyper-parameters are those of a rule."""
+
+    RULE: ClassVar[type[Rule]]
+
+    def __init__(self, params: Any, settings: dict[str, Any]):
+        checked = inputs.check_settings(self.RULE, settings)
+        super().__init__(params, {**checked, "optimizer": self.RULE.NAME, "state_version": VERSION})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; its own settings are checked by the same ranges. A refused group is not added.
+
+        Keys that are no hyper-parameters are kept, not judged: schedulers and trainers store theirs there.
+        """
+        super().add_param_group(param_group)
+        number = len(self.param_groups) - 1
+        group = self.param_groups[number]
+        try:
+            if group["optimizer"] != self.RULE.NAME:
+                raise _foreign_group(self.RULE.NAME, group["optimizer"])
+            group.update(inputs.check_settings(self.RULE, group))
+            for position, param in enumerate(group["params"]):
+                inputs.check_parameter(inputs.parameter_name(group, position, number), param)
+        except Exception:
+            self.param_groups.pop()
+            raise
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step on every parameter that has a gradient; parameters without one are left alone, state included.
+
+        closure: computes the loss again, with gradients; its result is returned.
+        Raises `GradientError` or `ParameterError`, naming the parameter, before anything is modified.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        work = list(self._gather())
+        if self._may_step(work):
+            for part in work:
+                self._step_group(part)
+        return loss
+
+    def _gather(self) -> Iterator[_Work]:
+        """The parameters that have gradients, group by group, each checked."""
+        index = 0
+        for number, group in enumerate(self.param_groups):
+            work = _Work(self._rule(group))
+            for position, param in enumerate(group["params"]):
+                if param.grad is not None:
+                    name = inputs.parameter_name(group, position, number)
+                    inputs.check_gradient(name, param)
+                    work.params.append(param)
+                    work.grads.append(param.grad)
+                    work.names.append(name)
+                    work.indices.append(index + position)
+            index += len(group["params"])
+            yield work
+
+    def _may_step(self, work: list[_Work]) -> bool:
+        """Obey `nonfinite`: go on, leave the whole step undone, or raise. Nothing is read for "propagate"."""
+        for part in work:
+            policy = part.rule.nonfinite
+            if policy != "propagate" and not inputs.all_finite(part.grads):
+                if policy == "error":
+                    raise inputs.refuse_nonfinite(part.names, part.grads)
+                return False
+        return True
+
+    def _step_group(self, work: _Work) -> None:
+        layout = _layout(work.rule)
+        states = [self._state_of(param, layout) for param in work.params]
+        for state in states:
+            state["step"] += 1
+        kernel_for(self.RULE.NAME, work.rule.backend)(work.params, work.grads, states, work.rule, work.indices)
+
+    def _rule(self, group: dict[str, Any]) -> Rule:
+        """The rule of a group as it is now: schedulers may have changed it. A tensor lr is read here, at the step."""
+        rule = self.RULE.of(group)
+        return replace(rule, lr=float(rule.lr)) if isinstance(rule.lr, Tensor) else rule
+
+    def _state_of(self, param: Tensor, layout: Rule) -> dict[str, Tensor]:
+        """The state of a parameter, allocated where missing, on the parameter's device (`step` on the CPU)."""
+        state: dict[str, Tensor] = self.state[param]
+        for declared in _declared(layout, tuple(param.shape), inputs.dtype_name(param)):
+            tensor = state.get(declared.name)
+            device = torch.device("cpu") if declared.name == "step" else param.device
+            if tensor is None:
+                state[declared.name] = torch.zeros(declared.shape, dtype=getattr(torch, declared.dtype), device=device)
+            elif tuple(tensor.shape) != declared.shape:
+                raise _changed_shape(param, declared, tensor)
+            elif tensor.device != device:
+                state[declared.name] = tensor.to(device)
+        return state
+
+    @torch.no_grad()
+    def materialize(self) -> None:
+        """Allocate the state of every trainable parameter now, as zeros, instead of at its first step.
+
+        Memory then peaks before the run, not at step 1, and a checkpoint of step 0 is complete. Changes no result.
+        """
+        for param, rule in self._trainable():
+            self._state_of(param, _layout(rule))
+
+    def state_bytes(self) -> int:
+        """Exact bytes of state once every trainable parameter has stepped; known before the first step.
+
+        Equal to what `sm3 plan` says, and to the sum of the bytes of the real state tensors.
+        """
+        return sum(rule.state_bytes(tuple(param.shape), inputs.dtype_name(param)) for param, rule in self._trainable())
+
+    def _trainable(self) -> Iterator[tuple[Tensor, Rule]]:
+        for group in self.param_groups:
+            rule = self._rule(group)
+            yield from ((param, rule) for param in group["params"] if param.requires_grad)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A snapshot in PyTorch's format; its tensors are copies, so later steps do not change it."""
+        return cloned(super().state_dict())
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over settings and state, bit for bit and in the declared dtypes, whatever the parameters' dtype.
+
+        Everything is checked first; raises `StateMismatchError` and changes nothing when the dict belongs to another
+        optimizer, model or newer version. Where both sides have parameter names, they are matched by name.
+        """
+        load_(self, state_dict)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # settings that an older version did not have yet
+            for name, default in self.RULE.defaults().items():
+                group.setdefault(name, default)
+            group.setdefault("optimizer", self.RULE.NAME)
+            group.setdefault("state_version", VERSION)
+
+
+def _foreign_group(ours: str, theirs: object) -> SettingError:
+    return SettingError(
+        explain(
+            "the parameter group belongs to another optimizer.",
+            got=f"optimizer={theirs!r}",
+            accepted=f"groups of {ours}, or groups without this key",
+            do='build the group from {"params": ...} and the settings you want',
+        )
+    )
+
+
+def _changed_shape(param: Tensor, declared: StateTensor, tensor: Tensor) -> StateMismatchError:
+    return StateMismatchError(
+        explain(
+            f"the state {declared.name!r} does not fit its parameter of shape {tuple(param.shape)}.",
+            got=f"shape {tuple(tensor.shape)}",
+            accepted=f"shape {declared.shape}",
+            do="a parameter was resized, or `published` changed, after its first step: build a new optimizer",
+        )
+    )
