@@ -117,9 +117,11 @@ class RuleOptimizer(Optimizer):
         kernel_for(self.RULE.NAME, work.rule.backend)(work.params, work.grads, states, work.rule, work.indices)
 
     def _rule(self, group: dict[str, Any]) -> Rule:
-        """The rule of a group as it is now: schedulers may have changed it. A tensor lr is read here, at the step."""
-        rule = self.RULE.of(group)
-        return replace(rule, lr=float(rule.lr)) if isinstance(rule.lr, Tensor) else rule
+        """The rule of a group as it is now: schedulers may have changed it, so it is checked again (10 microseconds).
+
+        A tensor learning rate is read here, at the step.
+        """
+        return self.RULE.of(self.RULE.check(group))
 
     def _state_of(self, param: Tensor, layout: Rule) -> dict[str, Tensor]:
         """The state of a parameter, allocated where missing, on the parameter's device (`step` on the CPU)."""

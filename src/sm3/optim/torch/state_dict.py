@@ -171,7 +171,8 @@ def _validated(entry: Any, name: str, param: Tensor, rule: Rule) -> dict[str, Te
         if tuple(value.shape) != tensor.shape or inputs.dtype_name(value) != tensor.dtype:
             raise _mismatch(what, f"{key} of shape {tuple(value.shape)}, {inputs.dtype_name(value)}", expected)
         device = torch.device("cpu") if key == "step" else param.device
-        loaded[key] = value.detach().to(device=device, copy=True)
+        # Kernels see the state as flat memory.
+        loaded[key] = value.detach().to(device=device, copy=True, memory_format=torch.contiguous_format)
     return loaded
 
 

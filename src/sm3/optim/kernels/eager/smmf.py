@@ -77,6 +77,8 @@ class _SmmfStep:
 
     def run(self) -> None:
         for tile in tiles(*near_square(self.param.numel(), published=self.rule.published)):
+            if tile.start >= self.param.numel():
+                break  # a tile of the missing tail alone
             grad = gradient_tile(self.grad, tile, self.dtype, maximize=self.rule.maximize)
             variance = (
                 self.second.decompress(tile).mul_(self.second_decay).add_((grad * grad).mul_(1.0 - self.second_decay))
