@@ -31,7 +31,6 @@ BY_HAND = {
     "FlashAdamW": 2 * 30 + 2 * 2 * (1 + 1 + 1) + 3 * 8,
     "SM3(momentum=0)": 4 * (6 + 4 + 5 + 1) + 3 * 8,
     "SM3": 4 * (6 + 4 + 5 + 1) + 4 * 30 + 3 * 8,
-    # (6, 4): n = 6, m = 4; (5,): 5, 1; (): 1, 1; signs 3, 1, 1 bytes
     "SMMF": 2 * 4 * ((6 + 4) + (5 + 1) + (1 + 1)) + (3 + 1 + 1) + 3 * 8,
     "SMMF(beta=None)": 4 * ((6 + 4) + (5 + 1) + (1 + 1)) + 3 * 8,
 }
@@ -103,8 +102,6 @@ PUBLISHED = [
     ("llama-2-7b", "AdamW", 51410, None),
     ("llama-2-7b", "SMMF", 821.7, None),
     ("llama-2-7b", "SMMF(beta=None)", 9.2, None),
-    ("llama-2-7b", "SM3(momentum=0)", 10.8, None),
-    ("llama-2-7b", "SM3", 25716, None),
     ("llama-2-7b", "Adafactor", 10.8, None),
     ("llama-2-7b", "CAME", 25726, None),
 ]

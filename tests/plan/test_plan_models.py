@@ -88,7 +88,7 @@ def test_shape_lists_as_object_list_and_file_name_the_same_parameters(tmp_path: 
     ],
 )
 def test_a_damaged_shape_list_is_refused_in_four_parts(content: str, tmp_path: Path) -> None:
-    """Not JSON, the wrong form, or a shape that cannot be: what happened, what was met, what is accepted, what helps."""
+    """Not JSON, the wrong form, or a shape that cannot be: what happened, got, accepted, what to do."""
     with pytest.raises(InputError) as caught:
         plan(write(tmp_path / "damaged.json", content))
     assert all(f"\n  {part}" in str(caught.value) for part in ("got ", "accepted ", "do "))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from sm3.cli.plan import plan
+
 app = typer.Typer(
     name="sm3",
     help="Train with the optimizer memory of a few vectors, known to the byte before you start.",
@@ -24,6 +26,11 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+    ),
 ) -> None:
     pass
+
+
+app.command("plan")(plan)

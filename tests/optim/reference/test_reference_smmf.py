@@ -1,5 +1,7 @@
 """The judge of SMMF is judged by the factorization's theorems, by loops over entries, and by hand.
 
+One long file: every theorem draws from the same shapes and streams, and they read as one list.
+
 u = 2^-53 is the rounding unit of float64. A sum of k numbers >= 0 in any order is within (k - 1) u of the true one,
 relatively; a product or quotient adds one u each.
 """
@@ -495,19 +497,31 @@ def test_cautious_follows_a_trajectory_worked_out_by_hand():
     np.testing.assert_allclose(w, [0, -3 / 2 * 1.5 / 3, 3 / 2 / (1 + sqrt(2))], rtol=0, atol=1e-13)
     assert optimizer.kept == 2
 
-    # M = [1/2 + 2, 3/4 - 1/2, -1/2], V = 2/3 [34, 4, 2] + 1/3 [16, 1, 0]; the second disagrees, the third gradient is 0.
+    # M = [1/2 + 2, 3/4 - 1/2, -1/2], V = 2/3 [34, 4, 2] + 1/3 [16, 1, 0]; the second disagrees, the third is 0.
     w = optimizer.step(zero, [4.0, -1.0, 0.0])
     np.testing.assert_allclose(w, [-3 / 2 * 2.5 / (1 + sqrt(28)), 0, 0], rtol=0, atol=1e-13)
     assert optimizer.kept == 1
 
 
-def test_cautious_scale_stops_at_a_thousand():
-    """After a step that kept nothing, the update is multiplied by 1000 and not by infinity."""
+def test_cautious_scale_stops_at_two():
+    """After a step that kept nothing, the update is multiplied by 2 and not by infinity."""
     optimizer, [_, w] = run([np.zeros((2, 2)), np.ones((2, 2))], beta=0.5, lam=1.0, gamma=-1.0, eps=1e-8, cautious=True)
 
     # M = 1/2, V = 1/2; six roundings, and eps counted.
-    np.testing.assert_allclose(w, np.full((2, 2), -0.5 * 1000 * 0.5 / (sqrt(0.5) + 1e-8)), rtol=6 * U)
+    np.testing.assert_allclose(w, np.full((2, 2), -0.5 * 2 * 0.5 / (sqrt(0.5) + 1e-8)), rtol=6 * U)
     assert optimizer.kept == 4
+
+
+def test_cautious_counts_the_entries_of_the_tensor_and_not_the_missing_tail():
+    """4099 entries in a 65 x 64 matrix: all kept is a fraction of 1, so the second step is not scaled."""
+    gradients = stream((4099,), seed=3, steps=2, zeros=0)
+
+    cautious, w = run(gradients, cautious=True)
+    _, plain = run(gradients)
+
+    kept = w[1] != w[0]
+    assert np.count_nonzero(kept) == cautious.kept < 4099
+    assert np.array_equal(w[1][kept], plain[1][kept])
 
 
 @given(shapes, seeds, betas, st.booleans(), st.booleans())

@@ -7,8 +7,9 @@ import pickle
 
 import pytest
 import torch
-from cases import CASES, DTYPES, SHAPES, everything, gradient_stream, parameters, same, set_gradients
 from torch.optim import lr_scheduler
+
+from cases import CASES, DTYPES, SHAPES, everything, gradient_stream, parameters, same, set_gradients
 
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=str)
 ALL_SHAPES = list(SHAPES.values())
@@ -274,7 +275,7 @@ def test_one_cycle_drives_the_momentum_of_sm3():
     before = params[0].detach().clone()
     optimizer.step()
     scheduler.step()
-    # OneCycleLR starts at max_momentum = 0.95 and lr = max_lr / 25; the first step of SM3-II is lr (1 - momentum) sign(g).
+    # OneCycleLR starts at max_momentum = 0.95 and lr = max_lr / 25; SM3-II's first step is lr (1 - momentum) sign(g).
     expected = before - 0.1 / 25 * (1 - 0.95) * params[0].grad.sign()
     torch.testing.assert_close(params[0].detach(), expected, rtol=1e-6, atol=1e-7)
 
@@ -294,7 +295,7 @@ def test_memory_layout_does_not_change_the_result(case, layout):
     contiguous = run(case)
     strided = run(case, prepare=lambda params: [layout(param) for param in params])
     assert same(everything(contiguous), everything(strided))
-    mine = [param for param in strided.param_groups[0]["params"]]
+    mine = strided.param_groups[0]["params"]
     assert any(not param.is_contiguous() for param in mine)
 
 

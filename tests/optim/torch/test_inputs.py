@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import CASES, everything, parameters, same, set_gradients
 
+from cases import CASES, everything, parameters, same, set_gradients
 from sm3 import SM3, SMMF
 from sm3.errors import GradientError, ParameterError
 

@@ -9,8 +9,8 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import torch
-from cases import CASES, everything, parameters, same, set_gradients
 
+from cases import CASES, everything, parameters, same, set_gradients
 from sm3 import SM3, SMMF
 from sm3.errors import SettingError, SettingTypeError
 from sm3.optim.rules import RULES
@@ -61,7 +61,9 @@ def test_lr_accepts_numbers_of_other_libraries_and_keeps_a_float(optimizer):
         assert isinstance(built.param_groups[0]["lr"], float | torch.Tensor)
 
 
-@pytest.mark.parametrize("lr", [Decimal("0.1"), torch.tensor([0.1, 0.2]), torch.tensor(-0.1), torch.tensor(float("nan"))])
+@pytest.mark.parametrize(
+    "lr", [Decimal("0.1"), torch.tensor([0.1, 0.2]), torch.tensor(-0.1), torch.tensor(float("nan"))]
+)
 @pytest.mark.parametrize("optimizer", [SM3, SMMF])
 def test_a_learning_rate_that_is_not_one_number_is_refused(optimizer, lr):
     """Decimals, vectors, negative and NaN tensors."""

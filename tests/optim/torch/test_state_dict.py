@@ -7,8 +7,8 @@ import io
 
 import pytest
 import torch
-from cases import CASES, DTYPES, SHAPES, everything, parameters, same, set_gradients
 
+from cases import CASES, DTYPES, SHAPES, everything, parameters, same, set_gradients
 from sm3 import SM3, SMMF
 from sm3.errors import StateMismatchError
 
@@ -161,8 +161,8 @@ def negative_step(saved):
 
 
 DAMAGES = [
-    spoil_shape, spoil_dtype, drop_key, extra_key, not_a_tensor, no_such_parameter, another_group_count, fewer_parameters,
-    another_optimizer, newer_version, bad_setting, no_groups, negative_step,
+    spoil_shape, spoil_dtype, drop_key, extra_key, not_a_tensor, no_such_parameter, another_group_count,
+    fewer_parameters, another_optimizer, newer_version, bad_setting, no_groups, negative_step,
 ]  # fmt: skip
 
 
@@ -183,7 +183,9 @@ def test_a_foreign_or_damaged_dict_is_refused_and_nothing_changes(case, damage):
     assert target.param_groups[0]["lr"] == settings
 
 
-@pytest.mark.parametrize("junk", [None, [], {}, {"state": 1, "param_groups": []}, {"state": {}, "param_groups": [1]}], ids=repr)
+@pytest.mark.parametrize(
+    "junk", [None, [], {}, {"state": 1, "param_groups": []}, {"state": {}, "param_groups": [1]}], ids=repr
+)
 def test_what_is_no_state_dict_is_refused(junk):
     """Not a crash inside PyTorch."""
     with pytest.raises(StateMismatchError):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from cases import SHAPES, gradient_stream
 
+from cases import SHAPES, gradient_stream
 from sm3 import SM3, SMMF
 from sm3.optim import reference
 

@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 
-# The cautious scale never exceeds 1000 (chosen: a mask that kept next to nothing must not blow the next step up).
-LEAST_KEPT_FRACTION = 1e-3
+# The cautious scale never exceeds 2 (chosen: a mask that kept next to nothing must not blow the next step up).
+LEAST_KEPT_FRACTION = 0.5
 
 
 def min_of_sets(mu: list[Array], shape: tuple[int, ...]) -> Array:

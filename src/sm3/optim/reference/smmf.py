@@ -30,8 +30,8 @@ Array: TypeAlias = npt.NDArray[np.floating[Any]]
 PAD_FROM_SIZE = 4096
 PAD_FROM_ROWS_PER_COLUMN = 16
 
-# The cautious scale never exceeds 1000 (chosen: a mask that kept next to nothing must not blow the next step up).
-LEAST_KEPT_FRACTION = 1e-3
+# The cautious scale never exceeds 2 (chosen: a mask that kept next to nothing must not blow the next step up).
+LEAST_KEPT_FRACTION = 0.5
 
 
 def matricized_shape(size: int, *, published: bool = False) -> tuple[int, int]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Chosen: at most twice the update. The published floor, 1e-3, is safe with this step's fraction, which masks most of what
-# it enlarges. With last step's fraction it is not: a mask that kept nothing made the next, full step 1000 times too long
-# (8 x 8 quadratic, LOG 2026-11-24). Agreeing signs are the majority by construction, so 0.5 seldom binds.
+# Chosen: at most twice the update. The published floor, 1e-3, is safe with this step's fraction, which masks most of
+# what it enlarges. With last step's fraction it is not: a mask that kept nothing made the next, full step 1000 times
+# too long (8 x 8 quadratic, LOG 2026-11-24). Agreeing signs are the majority by construction, so 0.5 seldom binds.
 SMALLEST_FRACTION = 0.5
 
 
