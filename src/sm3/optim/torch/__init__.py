@@ -8,9 +8,14 @@ checkpoint    save and load: one file, a digest per tensor, never half-written
 schedule      SM3's warm-up and cool-down as a scheduler
 """
 
-from sm3.optim.torch.checkpoint import load, save
-from sm3.optim.torch.schedule import warmup_cooldown
-from sm3.optim.torch.sm3 import SM3
-from sm3.optim.torch.smmf import SMMF
+from sm3.extras import require
+
+require("torch")  # first, so that what is missing is said with its install line
+require("safetensors")
+
+from sm3.optim.torch.checkpoint import load, save  # noqa: E402
+from sm3.optim.torch.schedule import warmup_cooldown  # noqa: E402
+from sm3.optim.torch.sm3 import SM3  # noqa: E402
+from sm3.optim.torch.smmf import SMMF  # noqa: E402
 
 __all__ = ["SM3", "SMMF", "load", "save", "warmup_cooldown"]

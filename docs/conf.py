@@ -1,0 +1,24 @@
+"""Sphinx configuration. `make docs` builds docs/_build/html; warnings are errors."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from settings_page import write_settings_page
+
+project = "sm3"
+author = "The sm3 authors"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "sm3"
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_inherit_docstrings = True
+
+write_settings_page(Path(__file__).parent / "reference" / "generated" / "settings.md")
