@@ -1,4 +1,4 @@
 """Measurements, never asserted in a test. Each file prints its bound, its spread, its peers and a control.
 
-    step_time   one optimizer step against PyTorch's own optimizers      make bench
+step_time   one optimizer step against PyTorch's own optimizers      make bench
 """

@@ -10,7 +10,6 @@ fused AdamW is the control: where its ratio is off by more than 3 % the machine 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import sys

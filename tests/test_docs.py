@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import sm3
-
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -101,7 +99,9 @@ def test_public_text_uses_one_word_per_concept():
     """Banned synonyms do not appear in docs, README or public docstrings."""
     from sm3 import SM3, SMMF
 
-    texts = {str(path): path.read_text(encoding="utf-8") for path in [*PAGES, *(ROOT / "docs" / "concept").glob("*.md")]}
+    texts = {
+        str(path): path.read_text(encoding="utf-8") for path in [*PAGES, *(ROOT / "docs" / "concept").glob("*.md")]
+    }
     texts |= {cls.__name__: cls.__doc__ for cls in (SM3, SMMF)}
     for name, text in texts.items():
         for banned in ("exp_avg", "moment buffer", "slot variable", "momentum buffer"):

@@ -24,9 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         app(arguments, standalone_mode=False)
     except Sm3Error as error:
-        if "--json" in arguments:
-            print(json.dumps({"error": type(error).__name__, "message": str(error)}))
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        _say(type(error).__name__, str(error), arguments)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -35,14 +33,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.close()  # the reader left (`sm3 plan ... | head`): nothing to say, and nobody to say it to
         sys.exit(0)
     except Exception as error:
-        _exit_on_usage(error)
+        _exit_on_usage(error, arguments)
         raise
 
 
-def _exit_on_usage(error: Exception) -> None:
+def _say(kind: str, message: str, arguments: Sequence[str], *, on_stderr: bool = True) -> None:
+    """An error for people on stderr, and with --json also for machines on stdout."""
+    if "--json" in arguments:
+        print(json.dumps({"error": kind, "message": message}))
+    if on_stderr:
+        print(f"{kind}: {message}", file=sys.stderr)
+
+
+def _exit_on_usage(error: Exception, arguments: Sequence[str]) -> None:
     """Typer's own errors know how to show themselves; its abort is the user's Ctrl-C at a prompt."""
     show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
     if callable(show) and isinstance(code, int):
+        text = error.format_message() if hasattr(error, "format_message") else str(error)
+        _say("UsageError", text, arguments, on_stderr=False)
         show()
         sys.exit(code)
     if type(error).__name__ == "Abort":

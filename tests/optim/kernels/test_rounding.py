@@ -101,7 +101,7 @@ def test_small_updates_are_lost_to_nearest_and_kept_by_stochastic(dtype):
     expected = 1e-4 * sum(t**-0.5 for t in range(1, 401))  # 0.00385
     assert moved["nearest"] == 0.0
     # A step rounds to spacing s = 2^-8 (bfloat16 below 1) with variance at most s lr / sqrt(t); summed over the steps
-    # and averaged over 4096 independent entries the standard deviation is sqrt(s * 0.00385 / 4096) = 6e-5: four of them.
+    # and averaged over 4096 entries the standard deviation is sqrt(s * 0.00385 / 4096) = 6e-5: four of them.
     assert abs(moved["stochastic"] - expected) < 2.5e-4
 
 
