@@ -83,6 +83,24 @@ def test_every_flipped_bit_is_detected(saved):
     assert not optimizer.state
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"F32"', b'"I32"'), (b'"shape":[16]', b'"shape":[4,4]'), (b"m_row", b"v_row")],
+    ids=["dtype", "shape", "name"],
+)
+def test_a_header_that_describes_its_tensors_otherwise_is_detected(saved, old, new):
+    """The bytes of the tensors are untouched: name, dtype and shape are part of the digest."""
+    content, folder, optimizer = saved
+    length = struct.unpack("<Q", content[:8])[0]
+    header = content[8 : 8 + length]
+    described = header.replace(old, new) if old == b"m_row" else header.replace(old, new, 1)
+    assert described != header
+    path = folder / "described.safetensors"
+    path.write_bytes(struct.pack("<Q", len(described)) + described + content[8 + length :])
+    with pytest.raises(CheckpointError):
+        load(optimizer, path)
+
+
 def test_every_truncation_is_detected(saved):
     """200 lengths, the empty file and one byte short among them."""
     content, folder, optimizer = saved
