@@ -106,8 +106,9 @@ def test_files_and_functions_stay_readable():
         assert text.count("\n") <= 300, path
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
+                # A signature is data (a command's options, an optimizer's settings); the body is what is read.
                 docstring = (ast.get_docstring(node) or "").count("\n")
-                assert node.end_lineno - node.lineno + 1 - docstring <= 50, f"{path}: {node.name}"
+                assert node.end_lineno - node.body[0].lineno + 1 - docstring <= 40, f"{path}: {node.name}"
 
 
 def test_there_are_no_init_files_under_tests():

@@ -13,13 +13,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sm3.optim.torch import SM3, SMMF
+    from sm3.optim.torch import SM3, SMMF, lean
 
-__all__ = ["SM3", "SMMF", "__version__"]
+__all__ = ["SM3", "SMMF", "__version__", "lean"]
 
 
 def __getattr__(name: str) -> object:
-    if name in ("SM3", "SMMF"):
+    if name in ("SM3", "SMMF", "lean"):
         import sm3.optim.torch as optimizers
 
         return getattr(optimizers, name)

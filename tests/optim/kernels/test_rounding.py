@@ -57,12 +57,15 @@ def test_the_noise_of_an_element_does_not_depend_on_the_tile(monkeypatch, case, 
 
 @pytest.mark.parametrize("optimizer_class", [SM3, SMMF])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_a_step_rounds_the_float32_result_once(optimizer_class, dtype):
-    """param = round(param (1 - lr wd) - lr update), with the noise of (seed, step, position, element)."""
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_step_rounds_the_float32_result_once(optimizer_class, dtype, groups):
+    """param = round(param (1 - lr wd) - lr update), with noise of (seed, step, position over all groups, element)."""
     start = torch.randn(40, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
     param, exact = start.clone().requires_grad_(), start.float().requires_grad_()
     settings = {"lr": 0.01, "weight_decay": 0.1}
-    rounded = optimizer_class([torch.zeros(1, requires_grad=True), param], rounding="stochastic", seed=5, **settings)
+    first = torch.zeros(1, requires_grad=True)
+    params = [first, param] if groups == 1 else [{"params": [first]}, {"params": [param]}]
+    rounded = optimizer_class(params, rounding="stochastic", seed=5, **settings)
     plain = optimizer_class([exact], **settings)
     param.grad = gradient_stream((40, 7))(0).to(dtype)
     exact.grad = param.grad.float()

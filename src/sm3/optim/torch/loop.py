@@ -43,6 +43,8 @@ class RuleOptimizer(Optimizer):
     """A `torch.optim.Optimizer` whose mathematics, state and hyper-parameters are those of a rule."""
 
     RULE: ClassVar[type[Rule]]
+    # Set while gradients are released in backward (`release.py`); a copy of the optimizer starts without.
+    _on_step: Callable[[], None] | None = None
 
     def __init__(self, params: Any, settings: dict[str, Any]):
         checked = inputs.check_settings(self.RULE, settings)
@@ -81,7 +83,35 @@ class RuleOptimizer(Optimizer):
         if self._may_step(work):
             for part in work:
                 self._step_group(part)
+        if self._on_step is not None:
+            self._on_step()
         return loss
+
+    @torch.no_grad()
+    def step_one(self, param: Tensor, group_number: int, position: int, index: int) -> None:
+        """The same step for one parameter, whose gradient has just arrived; `release.py` calls it inside backward."""
+        group = self.param_groups[group_number]
+        name = inputs.parameter_name(group, position, group_number)
+        inputs.check_gradient(name, param)
+        if param.grad is not None:
+            self._step_group(_Work(self._rule(group), [param], [param.grad], [name], [index]))
+
+    def begin_release(self, on_step: Callable[[], None]) -> None:
+        """Call `on_step` at the end of every `step()`, until `end_release`. Raises `SettingError` if one is active."""
+        if self._on_step is not None:
+            raise SettingError(
+                explain(
+                    "this optimizer releases its gradients already.",
+                    got="a second GradientRelease",
+                    accepted="one at a time",
+                    do="call remove() on the first one",
+                )
+            )
+        self._on_step = on_step
+
+    def end_release(self) -> None:
+        """Back to ordinary steps."""
+        self._on_step = None
 
     def _gather(self) -> Iterator[_Work]:
         """The parameters that have gradients, group by group, each checked."""
