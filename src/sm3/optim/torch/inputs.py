@@ -12,6 +12,9 @@ from sm3.errors import GradientError, ParameterError, explain
 from sm3.optim.rules import Rule
 from sm3.optim.rules.storage import PARAMETER_DTYPES
 
+_PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+_PLAIN_DTYPES = tuple(getattr(torch, name) for name in PARAMETER_DTYPES)
+
 
 def check_settings(rule: type[Rule], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings checked by the rule's ranges; a tensor learning rate stays the tensor that schedulers write to."""
@@ -74,6 +77,20 @@ def _refusal(param: Tensor) -> tuple[str, str, str] | None:
 def _is_sharded(tensor: Tensor) -> bool:
     # By name: importing torch.distributed.tensor costs 0.3 s, and who has a DTensor has paid for it already.
     return any(base.__name__ == "DTensor" for base in type(tensor).__mro__)
+
+
+def is_plain_pair(param: Tensor, grad: Tensor) -> bool:
+    """Whether parameter and gradient are the usual kind, which needs no further look: dense, real, alike."""
+    return (
+        type(param) in _PLAIN_TYPES
+        and type(grad) is Tensor
+        and grad.layout is torch.strided
+        and grad.dtype is param.dtype
+        and grad.shape == param.shape
+        and grad.device == param.device
+        and grad.device.type != "meta"
+        and param.dtype in _PLAIN_DTYPES
+    )
 
 
 def check_gradient(name: str, param: Tensor) -> None:

@@ -19,8 +19,16 @@ from sm3.optim.torch.state_dict import VERSION, cloned, load_
 
 
 def _layout(rule: Rule) -> Rule:
-    """The rule without its learning rate, which schedulers change at every step and no state depends on."""
-    return replace(rule, lr=0.0)
+    """The rule without its learning rate, which schedulers change at every step and no state depends on.
+
+    Equal rules give the same object, so that `is` compares them.
+    """
+    return _same_object(replace(rule, lr=0.0))
+
+
+@lru_cache(maxsize=256)
+def _same_object(rule: Rule) -> Rule:
+    return rule
 
 
 @lru_cache(maxsize=4096)
@@ -33,10 +41,15 @@ class _Work:
     """What one group contributes to one step."""
 
     rule: Rule
+    number: int  # of the group
+    first: int  # index of the group's first parameter among all parameters of the optimizer
     params: list[Tensor] = field(default_factory=list)
     grads: list[Tensor] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    indices: list[int] = field(default_factory=list)  # position among all parameters of the optimizer
+    positions: list[int] = field(default_factory=list)  # of each parameter in its group
+
+    @property
+    def indices(self) -> list[int]:
+        return [self.first + position for position in self.positions]
 
 
 class RuleOptimizer(Optimizer):
@@ -46,7 +59,12 @@ class RuleOptimizer(Optimizer):
     # Set while gradients are released in backward (`release.py`); a copy of the optimizer starts without.
     _on_step: Callable[[], None] | None = None
 
+    # What each parameter and its state were when they were last held against the rule: a step costs microseconds per
+    # parameter, and these checks would be most of them. Emptied by loading, absent from copies.
+    _checked: dict[Tensor, tuple[Rule, dict[str, Tensor], torch.Size, torch.dtype, torch.device]]
+
     def __init__(self, params: Any, settings: dict[str, Any]):
+        self._checked = {}
         checked = inputs.check_settings(self.RULE, settings)
         super().__init__(params, {**checked, "optimizer": self.RULE.NAME, "state_version": VERSION})
 
@@ -94,7 +112,8 @@ class RuleOptimizer(Optimizer):
         name = inputs.parameter_name(group, position, group_number)
         inputs.check_gradient(name, param)
         if param.grad is not None:
-            self._step_group(_Work(self._rule(group), [param], [param.grad], [name], [index]))
+            first = index - position
+            self._step_group(_Work(self._rule(group), group_number, first, [param], [param.grad], [position]))
 
     def begin_release(self, on_step: Callable[[], None]) -> None:
         """Call `on_step` at the end of every `step()`, until `end_release`. Raises `SettingError` if one is active."""
@@ -115,18 +134,18 @@ class RuleOptimizer(Optimizer):
 
     def _gather(self) -> Iterator[_Work]:
         """The parameters that have gradients, group by group, each checked."""
-        index = 0
+        first = 0
         for number, group in enumerate(self.param_groups):
-            work = _Work(self._rule(group))
+            work = _Work(self._rule(group), number, first)
             for position, param in enumerate(group["params"]):
-                if param.grad is not None:
-                    name = inputs.parameter_name(group, position, number)
-                    inputs.check_gradient(name, param)
+                grad = param.grad
+                if grad is not None:
+                    if not inputs.is_plain_pair(param, grad):
+                        inputs.check_gradient(inputs.parameter_name(group, position, number), param)
                     work.params.append(param)
-                    work.grads.append(param.grad)
-                    work.names.append(name)
-                    work.indices.append(index + position)
-            index += len(group["params"])
+                    work.grads.append(grad)
+                    work.positions.append(position)
+            first += len(group["params"])
             yield work
 
     def _may_step(self, work: list[_Work]) -> bool:
@@ -135,15 +154,17 @@ class RuleOptimizer(Optimizer):
             policy = part.rule.nonfinite
             if policy != "propagate" and not inputs.all_finite(part.grads):
                 if policy == "error":
-                    raise inputs.refuse_nonfinite(part.names, part.grads)
+                    group = self.param_groups[part.number]
+                    names = [inputs.parameter_name(group, position, part.number) for position in part.positions]
+                    raise inputs.refuse_nonfinite(names, part.grads)
                 return False
         return True
 
     def _step_group(self, work: _Work) -> None:
         layout = _layout(work.rule)
         states = [self._state_of(param, layout) for param in work.params]
-        for state in states:
-            state["step"] += 1
+        if states:
+            torch._foreach_add_([state["step"] for state in states], 1)
         kernel_for(self.RULE.NAME, work.rule.backend)(work.params, work.grads, states, work.rule, work.indices)
 
     def _rule(self, group: dict[str, Any]) -> Rule:
@@ -156,6 +177,16 @@ class RuleOptimizer(Optimizer):
     def _state_of(self, param: Tensor, layout: Rule) -> dict[str, Tensor]:
         """The state of a parameter, allocated where missing, on the parameter's device (`step` on the CPU)."""
         state: dict[str, Tensor] = self.state[param]
+        seen = self._checked.get(param)
+        if (
+            seen is not None
+            and seen[0] is layout
+            and seen[1] is state
+            and seen[2] == param.shape
+            and seen[3] is param.dtype
+            and seen[4] == param.device
+        ):
+            return state
         for declared in _declared(layout, tuple(param.shape), inputs.dtype_name(param)):
             tensor = state.get(declared.name)
             device = torch.device("cpu") if declared.name == "step" else param.device
@@ -165,6 +196,7 @@ class RuleOptimizer(Optimizer):
                 raise _changed_shape(param, declared, tensor)
             elif tensor.device != device:
                 state[declared.name] = tensor.to(device)
+        self._checked[param] = (layout, state, param.shape, param.dtype, param.device)
         return state
 
     @torch.no_grad()
@@ -203,6 +235,7 @@ class RuleOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._checked = {}
         for group in self.param_groups:  # settings that an older version did not have yet
             for name, default in self.RULE.defaults().items():
                 group.setdefault(name, default)
