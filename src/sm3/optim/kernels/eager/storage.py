@@ -5,6 +5,8 @@ The layout is `rules.shapes.packed_sign_shape`: padded to whole bytes per row of
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -20,9 +22,15 @@ def pack(bits: Tensor) -> Tensor:
 
 
 def unpack(packed: Tensor) -> Tensor:
-    """Bytes (..., k) to booleans (..., 8 k)."""
-    bit = torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device=packed.device)
-    return packed.unsqueeze(-1).bitwise_and(bit).ne(0).flatten(-2)
+    """Bytes (..., k) to booleans (..., 8 k): a look-up of 8 booleans per byte."""
+    return _words_of_bytes(packed.device)[packed.int()].view(torch.bool)
+
+
+@lru_cache(maxsize=8)
+def _words_of_bytes(device: torch.device) -> Tensor:
+    """For each byte its 8 bits as 8 bytes of 0 or 1, in one int64."""
+    words = [int.from_bytes([byte >> bit & 1 for bit in range(8)], "little") for byte in range(256)]
+    return torch.tensor(words, dtype=torch.int64, device=device)
 
 
 def read_signs(signs: Tensor, numel: int, start: int, stop: int) -> Tensor:
