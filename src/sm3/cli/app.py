@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from sm3.cli.compare import compare
 from sm3.cli.plan import plan
 
 app = typer.Typer(
@@ -33,4 +34,5 @@ def _root(
     pass
 
 
+app.command("compare")(compare)
 app.command("plan")(plan)
