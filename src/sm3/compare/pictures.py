@@ -83,8 +83,19 @@ def _curves(outcomes: Sequence[Outcome], unit: str, scored: Mapping[str, float],
             axes.axhline(scored[name], color=_INK, alpha=0.5, linewidth=0.9, linestyle=(0, (4, 3)))
     _name_landmarks(axes, scored)
     axes.set_xlim(left=0)
+    _leave_out_the_beginning(axes, outcomes, [scored[name] for name in ("unigram", "gzip", "xz") if scored])
     axes.locator_params(axis="x", integer=column == 0)  # there is no half step
     return figure
+
+
+def _leave_out_the_beginning(axes: Axes, outcomes: Sequence[Outcome], keep: list[float]) -> None:
+    """The first fifth may leave the picture at the top: it falls so far that all the rest would be one line."""
+    points = [(p, r.settings["steps"]) for o in outcomes for r in o.full for p in r.metrics["held_out"]]
+    later = [p[2] for p, steps in points if p[2] is not None and p[0] > steps / 5]
+    low, high = axes.get_ylim()
+    if later:
+        top = max(later + keep)
+        axes.set_ylim(low, min(high, top + 0.1 * (top - low)))
 
 
 def _name_landmarks(axes: Axes, scored: Mapping[str, float]) -> None:
@@ -147,7 +158,7 @@ def _memory(rows: Sequence[Row], unit: str) -> Figure:
         axes.plot([share] * 2, [row.low, high], color=colour, linewidth=2, alpha=0.6)
         axes.plot(share, row.median, marker, color=colour, markersize=8)
     _log_axis(axes, " %")
-    axes.margins(0.12, 0.15)
+    axes.margins(0.2, 0.15)
     _name_points(figure, axes, {row.name: (100 * row.state_share, row.median) for row in shown})
     return figure
 
@@ -167,14 +178,15 @@ def _name_points(figure: Figure, axes: Axes, points: Mapping[str, tuple[float, f
             dx = (10 + extent.width / scale / 2) * right if right else 0.0
             dy = 15.0 * up
             box = _box(x + dx * scale, y + dy * scale, extent.width / 2, extent.height / 2)
-            if axes.bbox.x0 <= box[0] and box[2] <= axes.bbox.x1 and not any(_cover(box, other) for other in taken):
+            inside = axes.bbox.x0 <= box[0] and box[2] <= axes.bbox.x1 and axes.bbox.y0 <= box[1]
+            if inside and not any(_cover(box, other) for other in taken):
                 break
         name_at.set_position((dx - extent.width / scale / 2, dy - extent.height / scale / 2))
         taken.append(box)
 
 
 # Where a name may stand: (to the right, upwards), the first choice first.
-_PLACES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1), (0, 2), (0, -2), (0, 3), (0, -3))
+_PLACES = [(1, 0), (-1, 0), (0, 1), (0, -1), *((side, up) for up in (1, -1, 2, -2, 3, 4, 5) for side in (1, -1, 0))]
 
 
 def _box(x: float, y: float, half_width: float, half_height: float) -> tuple[float, float, float, float]:

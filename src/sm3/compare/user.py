@@ -1,4 +1,4 @@
-"""A model of the user instead of ours: `sm3 compare --model module:function`. The contract is one function:
+"""A model of the user instead of ours: `sm3 compare --model module:function`. The contract is one function::
 
     # my_job.py
     import torch

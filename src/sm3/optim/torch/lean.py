@@ -57,16 +57,25 @@ def lean(
 ) -> Lean:
     """Make a model train in about 2.13 bytes per parameter and one gradient, in place.
 
-    model      its floating parameters and buffers are converted to `dtype`, frozen ones too; parameters keep their
-               identity
-    optimizer  "SMMF" (default: 0.13 bytes of state per parameter) or "SM3"
-    dtype      bfloat16 (default), float16 or float32
-    accumulate, max_norm  of `GradientRelease`
-    settings   of the optimizer, checked by it; `rounding` is "stochastic" unless you say otherwise
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Its floating parameters and buffers are converted to `dtype`, frozen ones too; parameters keep their identity.
+    optimizer : "SMMF" or "SM3", default "SMMF"
+        SMMF keeps 0.13 bytes of state per parameter.
+    dtype : torch.bfloat16 (default), torch.float16 or torch.float32
+    accumulate, max_norm
+        Of `GradientRelease`.
+    settings
+        Of the optimizer, checked by it; `rounding` is "stochastic" unless you say otherwise.
 
+    Notes
+    -----
     The training loop stays as it is. Every step is bit-equal to the same optimizer stepping after backward. Raises
     `SettingError` for an optimizer, dtype or setting that is not accepted; the model is then unchanged.
 
+    Examples
+    --------
     >>> import torch, sm3
     >>> model = torch.nn.Sequential(torch.nn.Linear(256, 1024), torch.nn.GELU(), torch.nn.Linear(1024, 256))
     >>> lean = sm3.lean(model, lr=1e-3)

@@ -32,18 +32,27 @@ class GradientRelease:
     called the parameters have moved; it steps those whose gradients are still there (set by hand, or of an accumulation
     that ended early) and opens the next round.
 
-    optimizer   an optimizer of this package; parameters of groups added later are not released
-    accumulate  backward passes per step. With k > 1 a gradient lives until its k-th pass, so nothing is saved between
-                passes; the result equals ordinary accumulation bit for bit
-    max_norm    clip by the total norm of the *last* step's gradients: all are scaled by min(1, max_norm / last norm).
-                The norm of this step is known only after its gradients are gone; the first step is not clipped. A spike
-                thus passes once and the next step is shortened: choose a bound you would not mind to exceed once
+    Parameters
+    ----------
+    optimizer : SM3 or SMMF
+        Parameters of groups added later are not released.
+    accumulate : int >= 1, default 1
+        Backward passes per step. With k > 1 a gradient lives until its k-th pass, so nothing is saved between passes;
+        the result equals ordinary accumulation bit for bit.
+    max_norm : None or float > 0, default None
+        Clip by the total norm of the *last* step's gradients: all are scaled by min(1, max_norm / last norm). The norm
+        of this step is known only after its gradients are gone; the first step is not clipped. A spike thus passes
+        once and the next step is shortened: choose a bound you would not mind to exceed once.
 
+    Notes
+    -----
     Raises `SettingError` for `nonfinite="skip"` or `"error"`, which need all gradients at once; `ParameterError` for
     two parameters in one memory; `GradientError` in backward for a second pass before `step()`.
 
     Memory: frees all gradients but those that backward holds at one time; on its own a few bytes per parameter.
 
+    Examples
+    --------
     >>> import torch
     >>> from sm3 import SMMF
     >>> from sm3.optim.torch import GradientRelease

@@ -55,8 +55,9 @@ class SM3(RuleOptimizer):
         "propagate": a NaN or infinity spreads to its rows and columns, for ever, as the maximum carries it. "skip": the
         whole step is left undone, step counter included. "error": `GradientError`, nothing modified. The last two
         read all gradients once more and wait for the device.
-    backend : None or "eager", default None
-        Which kernels run the step; None takes the fastest available.
+    backend : None, "eager" or "cpu", default None
+        Which kernels run the step; None takes the fastest available. "eager" is plain PyTorch, "cpu" is C++ for
+        parameters on the CPU (an error where it is not installed).
 
     Raises
     ------
@@ -98,7 +99,7 @@ class SM3(RuleOptimizer):
         cautious: bool = False,
         maximize: bool = False,
         nonfinite: Literal["propagate", "skip", "error"] = "propagate",
-        backend: Literal["eager"] | None = None,
+        backend: Literal["eager", "cpu"] | None = None,
     ):
         super().__init__(
             params,

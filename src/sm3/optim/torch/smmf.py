@@ -21,7 +21,7 @@ class SMMF(RuleOptimizer):
         param -= lr * weight_decay * param,  then  param -= lr * M / (sqrt(V) + eps)    where grad != 0
         row = row sums, col = column sums / their total, sign = M > 0
 
-    Row and column sums of |M| and V are preserved exactly. Where the gradient is exactly zero nothing is applied: the
+    Row and column sums of ``|M|`` and V are preserved exactly. Where the gradient is exactly zero nothing is applied: the
     published rule stores a zero momentum as negative and moves entries that never had a gradient.
 
     Memory per parameter tensor, in bytes (float64 parameters: 8 in place of 4): ``16 * (n + m)`` for the factors,
@@ -63,8 +63,9 @@ class SMMF(RuleOptimizer):
         "propagate": a NaN or infinity enters the sums and stays in the whole tensor, for ever. "skip": the whole step
         is left undone, step counter included. "error": `GradientError`, nothing modified. The last two read all
         gradients once more and wait for the device.
-    backend : None or "eager", default None
-        Which kernels run the step; None takes the fastest available.
+    backend : None, "eager" or "cpu", default None
+        Which kernels run the step; None takes the fastest available. "eager" is plain PyTorch, "cpu" is C++ for
+        parameters on the CPU (an error where it is not installed).
 
     Raises
     ------
@@ -108,7 +109,7 @@ class SMMF(RuleOptimizer):
         cautious: bool = False,
         maximize: bool = False,
         nonfinite: Literal["propagate", "skip", "error"] = "propagate",
-        backend: Literal["eager"] | None = None,
+        backend: Literal["eager", "cpu"] | None = None,
     ):
         super().__init__(
             params,
