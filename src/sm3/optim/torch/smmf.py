@@ -21,8 +21,8 @@ class SMMF(RuleOptimizer):
         param -= lr * weight_decay * param,  then  param -= lr * M / (sqrt(V) + eps)    where grad != 0
         row = row sums, col = column sums / their total, sign = M > 0
 
-    Row and column sums of ``|M|`` and V are preserved exactly. Where the gradient is exactly zero nothing is applied: the
-    published rule stores a zero momentum as negative and moves entries that never had a gradient.
+    Row and column sums of ``|M|`` and V are preserved exactly. Where the gradient is exactly zero nothing is applied:
+    the published rule stores a zero momentum as negative and moves entries that never had a gradient.
 
     Memory per parameter tensor, in bytes (float64 parameters: 8 in place of 4): ``16 * (n + m)`` for the factors,
     ``ceil(N / 8)`` for the signs (rows of 64 and more elements are padded to whole bytes each), 8 for the step counter;
