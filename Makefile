@@ -6,14 +6,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
+NATIVE := CMakeLists.txt hatch_build.py $(wildcard src/sm3/optim/kernels/cpu/*.cpp src/sm3/optim/kernels/cpu/*.h)
 
-.PHONY: help setup run test check lint types bench docs clean
+.PHONY: help setup run test check lint types bench docs wheel sanitize clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "sm3 needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Do: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
@@ -42,6 +43,15 @@ bench: $(STAMP) ## measure: step time against PyTorch's own optimizers, interlea
 docs: $(STAMP) ## build the documentation into docs/_build
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+wheel: $(STAMP) ## build dist/sm3-...-py3-none-<platform>.whl; without a C++ compiler a pure one
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+
+sanitize: ## the CPU kernels under the address, undefined-behaviour and thread sanitizers; needs cmake and a compiler
+	cmake -S . -B build/sanitize-address -DSM3_SANITIZE=address,undefined && cmake --build build/sanitize-address --target native_stress --parallel
+	build/sanitize-address/native_stress
+	cmake -S . -B build/sanitize-thread -DSM3_SANITIZE=thread && cmake --build build/sanitize-thread --target native_stress --parallel
+	build/sanitize-thread/native_stress
 
 clean: ## remove the virtual environment and everything built
 	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

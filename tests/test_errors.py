@@ -35,4 +35,6 @@ def test_the_source_raises_only_explained_errors():
                 # a JSON hook can only raise ValueError; its caller makes an InputError of it
                 allowed = {"AttributeError", "NotImplementedError", "IsADirectoryError"}
                 allowed |= {"ValueError"} if path.match("plan/shapes.py") else set()
+                # no memory is Python's own error; a list the library refuses is a bug of ours, not of the user
+                allowed |= {"MemoryError", "AssertionError"} if path.match("kernels/cpu/call.py") else set()
                 assert not foreign or name in allowed, f"{path.name}:{node.lineno} raises {name}"

@@ -1,21 +1,72 @@
-"""Which backend serves a group of parameters. For now there is one."""
+"""Which backend serves a group of parameters.
+
+    cpu     C++, for tensors on the CPU, where its library is installed
+    eager   plain PyTorch, everywhere
+
+A group is served by one backend; within it the cpu backend hands over to the eager kernels what it does not serve.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from torch import Tensor
 
+from sm3.optim.kernels.cpu import library
+from sm3.optim.kernels.cpu import sm3 as cpu_sm3
+from sm3.optim.kernels.cpu import smmf as cpu_smmf
 from sm3.optim.kernels.eager.sm3 import sm3_step_
 from sm3.optim.kernels.eager.smmf import smmf_step_
 
 # (params, grads, states, rule, indices): updates params and states in place
 Kernel = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[dict[str, Tensor]], Any, Sequence[int]], None]
 
-_KERNELS: dict[tuple[str, str], Kernel] = {("eager", "SM3"): sm3_step_, ("eager", "SMMF"): smmf_step_}
+_EAGER: dict[str, Kernel] = {"SM3": sm3_step_, "SMMF": smmf_step_}
+_CPU: dict[str, Kernel] = {"SM3": cpu_sm3.sm3_step_, "SMMF": cpu_smmf.smmf_step_}
 
 
 def kernel_for(rule_name: str, backend: str | None) -> Kernel:
-    """The kernel of a rule; `backend=None` takes the fastest one that is available."""
-    return _KERNELS[backend or "eager", rule_name]
+    """The kernel of a rule; `backend=None` takes the fastest one that is available.
+
+    Raises `MissingExtraError` where the CPU kernels are asked for, by `backend="cpu"` or by the environment variable
+    SM3_REQUIRE_NATIVE=1, and are not installed.
+    """
+    eager, native = _EAGER[rule_name], _CPU[rule_name]
+    if backend == "eager":
+        return eager
+    if backend == "cpu" or os.environ.get("SM3_REQUIRE_NATIVE") == "1":
+        library.library()
+    elif not library.available():
+        _say_once(library.why_not())
+        return eager
+
+    def kernel(
+        params: Sequence[Tensor],
+        grads: Sequence[Tensor],
+        states: Sequence[dict[str, Tensor]],
+        rule: Any,
+        indices: Sequence[int],
+    ) -> None:
+        if all(param.is_cpu for param in params):
+            native(params, grads, states, rule, indices)
+            return
+        for serves, on_cpu in ((native, True), (eager, False)):
+            here = [i for i, param in enumerate(params) if param.is_cpu is on_cpu]
+            serves(
+                [params[i] for i in here],
+                [grads[i] for i in here],
+                [states[i] for i in here],
+                rule,
+                [indices[i] for i in here],
+            )
+
+    return kernel
+
+
+@lru_cache(maxsize=8)
+def _say_once(reason: str) -> None:
+    logging.getLogger("sm3").info("steps run on PyTorch's own operations, several times slower: %s", reason)

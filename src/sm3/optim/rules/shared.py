@@ -30,7 +30,7 @@ WRITE_BACK = (
     Choice(
         "backend",
         None,
-        ("eager",),
+        ("eager", "cpu"),
         none="the fastest one that is available",
         about="which kernels run the step",
     ),

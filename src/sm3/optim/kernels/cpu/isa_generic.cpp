@@ -1,0 +1,8 @@
+// The kernels for one instruction set; compiled with its flags. Everything but the table has internal linkage, so that
+// the linker cannot replace a function of the baseline by a copy that needs these instructions.
+#include "lanes_generic.h"
+#include "sm3_panel.h"
+#include "smmf_panel.h"
+#include "probe.h"
+
+const Kernels kernels_generic = {"generic", sm3_panel, smmf_panel, sm3_combine, smmf_combine, probe};

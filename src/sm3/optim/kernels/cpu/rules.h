@@ -1,0 +1,36 @@
+// A list of tensors under one rule: what sm3_list.cpp and smmf_list.cpp offer to exports.cpp, and what they share.
+#pragma once
+
+#include <atomic>
+
+#include "kernels.h"
+
+int32_t sm3_list(const Kernels &, const sm3k_sm3_tensor *, int64_t count, const sm3k_hyper &, const Settings &, int32_t threads);
+int32_t smmf_list(const Kernels &, const sm3k_smmf_tensor *, int64_t count, const sm3k_hyper &, const Settings &, int32_t threads);
+
+struct NoiseKey { uint32_t low, high; };
+
+// As NoiseKey.words of kernels/eager/rounding.py: SplitMix64's finaliser (Steele, Lea, Flood 2014), three times.
+inline uint64_t mix64(uint64_t z) {
+    z += 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+inline NoiseKey noise_key(uint64_t seed, int64_t step, int64_t parameter) {
+    const uint64_t key = mix64(mix64(mix64(seed) ^ uint64_t(step)) ^ uint64_t(parameter));
+    return {uint32_t(key), uint32_t(key >> 32)};
+}
+
+// The cautious mask's factor, from the fraction that the last step kept (kernels/eager/cautious.py).
+inline double mask_scale(const int64_t *kept, int64_t numel, int64_t step) {
+    if (!kept || step <= 1) return 1.0;
+    const double fraction = double(*kept) / double(numel);
+    return 1.0 / (fraction < 0.5 ? 0.5 : fraction);
+}
+
+// What panels of one tensor report together.
+struct Report {
+    std::atomic<int64_t> kept{0};
+};
