@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from sm3.cli.compare import compare
+from sm3.cli.doctor import doctor
 from sm3.cli.plan import plan
 
 app = typer.Typer(
@@ -36,3 +37,4 @@ def _root(
 
 app.command("compare")(compare)
 app.command("plan")(plan)
+app.command("doctor")(doctor)

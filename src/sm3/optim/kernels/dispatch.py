@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +22,7 @@ from sm3.optim.kernels.cpu import sm3 as cpu_sm3
 from sm3.optim.kernels.cpu import smmf as cpu_smmf
 from sm3.optim.kernels.eager.sm3 import sm3_step_
 from sm3.optim.kernels.eager.smmf import smmf_step_
+from sm3.optim.rules.storage import PARAMETER_DTYPES
 
 # (params, grads, states, rule, indices): updates params and states in place
 Kernel = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[dict[str, Tensor]], Any, Sequence[int]], None]
@@ -65,6 +67,28 @@ def kernel_for(rule_name: str, backend: str | None) -> Kernel:
             )
 
     return kernel
+
+
+@dataclass(frozen=True)
+class Service:
+    """Which backend serves parameters of one kind with `backend=None`, and why."""
+
+    device: str
+    dtype: str
+    backend: str
+    why: str
+
+
+def services() -> list[Service]:
+    """What `sm3 doctor` prints: the backend of every kind of parameter on this machine."""
+    found = []
+    for dtype in PARAMETER_DTYPES:
+        if library.available():
+            found.append(Service("cpu", dtype, "cpu", f"C++ kernels, instruction set {library.isa()}"))
+        else:
+            found.append(Service("cpu", dtype, "eager", library.why_not()))
+        found.append(Service("any other", dtype, "eager", "PyTorch's own operations serve every device"))
+    return sorted(found, key=lambda service: service.device, reverse=True)
 
 
 @lru_cache(maxsize=8)
