@@ -24,7 +24,7 @@ class SMMFRule(Rule):
 
     NAME: ClassVar[str] = "SMMF"
     HYPERPARAMETERS: ClassVar[tuple[Hyperparameter, ...]] = (
-        Real("lr", 1e-3, low=0.0, about="learning rate; often 2 to 3 times AdamW's"),
+        Real("lr", 1e-3, low=0.0, about="learning rate; about twice AdamW's in sm3 compare"),
         Real(
             "beta",
             0.9,

@@ -33,7 +33,7 @@ class SMMF(RuleOptimizer):
     params : iterable of tensors, of (name, tensor) pairs, or of group dicts
         Dense float64, float32, bfloat16 or float16, of any shape including scalars and empty tensors.
     lr : float >= 0 or one-element tensor, default 1e-3
-        Often 2 to 3 times AdamW's: the first moment is not bias-corrected.
+        About twice AdamW's in `sm3 compare`: the first moment is not bias-corrected.
     beta : None or float in [0, 1), default 0.9
         Decay of the first moment at step 1. None keeps no first moment and no signs: the gradient is the numerator.
     growth_rate : float in (0, 1], default 0.999
