@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -44,22 +43,6 @@ def every_isa(request: pytest.FixtureRequest) -> Iterator[str]:
     library.set_isa(request.param)
     yield request.param
     library.set_isa(before)
-
-
-@pytest.fixture
-def ieee_roots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Square roots rounded to nearest in the eager kernels too.
-
-    PyTorch's builds with MKL take roots from its vector library, which is off by one unit in the last place in a fifth
-    of all cases; C++ and NumPy use the processor's instruction, which is correctly rounded as IEEE 754 asks.
-    """
-
-    def root(tensor: Tensor) -> Tensor:
-        with np.errstate(invalid="ignore"):
-            return torch.from_numpy(np.asarray(np.sqrt(tensor.detach().contiguous().numpy())))
-
-    monkeypatch.setattr(torch.Tensor, "sqrt", root)
-    monkeypatch.setattr(torch.Tensor, "sqrt_", lambda tensor: tensor.copy_(root(tensor)))
 
 
 def rule_of(case: Case, **more: Any) -> Rule:

@@ -16,7 +16,6 @@ from native import (
     equal_bits,
     every_isa,
     fresh_state,
-    ieee_roots,
     needs_library,
     rule_of,
     with_threads,
@@ -26,8 +25,8 @@ from sm3.optim.kernels.cpu.smmf import smmf_step_
 from sm3.optim.kernels.eager.smmf import smmf_step_ as eager_step_
 from sm3.optim.rules.shapes import near_square
 
-pytestmark = [needs_library, pytest.mark.usefixtures("ieee_roots")]
-__all__ = ["every_isa", "ieee_roots"]  # fixtures
+pytestmark = needs_library
+__all__ = ["every_isa"]  # a fixture
 
 SMMF_CASES = [case for case in CASES if case.name.startswith("smmf")]
 EVERY_CASE = pytest.mark.parametrize("case", SMMF_CASES, ids=str)

@@ -1,18 +1,20 @@
 """What both rules share: which tensors the library serves, the settings as a C struct, and the call itself.
 
 A table describes a parameter list: one row of 64-bit integers per parameter, addresses and lengths, laid out as the
-structs of abi.h. It is filled anew at every step, because a tensor may move between two steps (0.5 microseconds each).
+structs of abi.h. Addresses are read anew at every step, because a tensor may move between two steps; a list is looked
+at column by column, which costs a tenth of a microsecond per tensor where a loop in Python costs one.
 """
 
 from __future__ import annotations
 
 import ctypes
-from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from operator import attrgetter
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
@@ -28,37 +30,77 @@ _INTEGERS = {"step": torch.int64, "kept": torch.int64, "m_sign": torch.uint8}
 # Element numbers of stochastic rounding are halved to 32 bits in the library.
 _MOST_DRAWN = (1 << 33) - 64
 
-Key = tuple[torch.dtype, torch.dtype]  # of the parameter and of the gradient
+_dtype, _shape, _is_inference = attrgetter("dtype"), attrgetter("shape"), Tensor.is_inference
+_address, _is_contiguous, _is_neg, _dim, _numel = (
+    Tensor.data_ptr,
+    Tensor.is_contiguous,
+    Tensor.is_neg,
+    Tensor.dim,
+    Tensor.numel,
+)
+
+Table = NDArray[np.int64]
 
 
 @dataclass
-class Table:
-    """Rows of one key, and which parameters they are."""
+class Lists:
+    """The arguments of a step."""
 
-    rows: array[int] = field(default_factory=lambda: array("q"))
-    params: list[Tensor] = field(default_factory=list)
+    params: Sequence[Tensor]
+    grads: Sequence[Tensor]
+    states: Sequence[dict[str, Tensor]]
+    indices: Sequence[int]
+    columns: dict[str, list[Tensor]] = field(default_factory=dict)  # state by name, where a parameter has it
+
+    def at(self, positions: Sequence[int]) -> Lists:
+        """Some of the parameters."""
+        params, grads, states, indices = self.params, self.grads, self.states, self.indices
+        return Lists(
+            [params[i] for i in positions],
+            [grads[i] for i in positions],
+            [states[i] for i in positions],
+            [indices[i] for i in positions],
+        )
+
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the parameters."""
+        return tuple(map(_shape, self.params))
 
 
-class Service(Enum):
-    """Who steps a parameter."""
+def served_as_one(lists: Lists, rule: Rule) -> bool:
+    """Whether the library takes the list as it is, which is the usual case: one pair of dtypes, all contiguous."""
+    params, grads = lists.params, lists.grads
+    kinds = set(map(_dtype, params)), set(map(_dtype, grads))
+    if len(kinds[0]) != 1 or len(kinds[1]) != 1 or (*kinds[0], *kinds[1]) not in _SERVED:
+        return False
+    if not (set(map(type, params)) <= _PLAIN and set(map(type, grads)) <= _PLAIN):
+        return False
+    if not (all(map(_is_contiguous, params)) and all(map(_is_contiguous, grads))):
+        return False
+    if any(map(_is_neg, params)) or any(map(_is_neg, grads)):
+        return False
+    (number,) = map(accumulator, kinds[0])
+    for name, column in lists.columns.items():
+        if set(map(_dtype, column)) != {_INTEGERS.get(name, number)} or not all(map(_is_contiguous, column)):
+            return False
+    return rule.rounding == "nearest" or max(map(_numel, params)) <= _MOST_DRAWN
 
-    DIRECT = 0  # the library, in place
-    COPY = 1  # the library, on contiguous copies of the parameter or of a converted gradient
-    EAGER = 2  # the eager kernel
+
+DIRECT, COPY, EAGER = range(3)  # who steps a parameter: the library in place, the library on copies, the eager kernel
 
 
-def service(param: Tensor, grad: Tensor, state: Mapping[str, Tensor], rule: Rule) -> Service:
-    """Who steps this parameter. State in another form than declared is left to the eager kernel, which follows it."""
+def who_steps(param: Tensor, grad: Tensor, state: Mapping[str, Tensor], rule: Rule) -> int:
+    """For lists of which some are not served. State in another form than declared is left to the eager kernel."""
     if type(param) not in _PLAIN or type(grad) not in _PLAIN or param.dtype not in _CODES or param.is_neg():
-        return Service.EAGER
+        return EAGER
     number = accumulator(param.dtype)
     for name, tensor in state.items():
         if tensor.dtype is not _INTEGERS.get(name, number) or not tensor.is_contiguous():
-            return Service.EAGER
+            return EAGER
     if rule.rounding == "stochastic" and param.numel() > _MOST_DRAWN:
-        return Service.EAGER
+        return EAGER
     direct = (param.dtype, grad.dtype) in _SERVED and param.is_contiguous() and grad.is_contiguous()
-    return Service.DIRECT if direct and not grad.is_neg() else Service.COPY
+    return DIRECT if direct and not grad.is_neg() else COPY
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -66,62 +108,81 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype is torch.float64 else torch.float32
 
 
-def run(
-    step: Callable[..., int],
-    tables: Iterable[tuple[Key, Table]],
-    width: int,  # integers per row
-    hyper: Mapping[str, float],
+def addresses(tensors: Sequence[Tensor]) -> Table:
+    """Where the numbers of each tensor lie."""
+    return np.fromiter(map(_address, tensors), np.int64, len(tensors))
+
+
+def step(
+    lists: Lists,
     rule: Rule,
-    grad_scale: float,
-) -> None:
-    """One call of the library per pair of dtypes."""
-    threads = torch.get_num_threads()
-    for (param_dtype, grad_dtype), table in tables:
-        settings = library.Hyper(
-            lr=rule.lr,
-            weight_decay=rule.weight_decay,
-            grad_scale=grad_scale,
-            seed=rule.seed,
-            param_dtype=_CODES[param_dtype],
-            grad_dtype=_CODES[grad_dtype],
-            stochastic=rule.rounding == "stochastic",
-            cautious=rule.cautious,
-            maximize=rule.maximize,
-            **hyper,
-        )
-        address, length = table.rows.buffer_info()
-        result = step(address, length // width, ctypes.byref(settings), threads)
-        if result == library.OUT_OF_MEMORY:
-            raise MemoryError("the CPU kernels found no memory for their column vectors; no parameter was changed")
-        if result < 0:
-            raise AssertionError(f"the CPU kernels refused a parameter list (result {result}); please report this")
-        _mark_changed(table.params)
-
-
-def _mark_changed(params: Sequence[Tensor]) -> None:
-    """Autograd must know that these were written, or it would use a saved parameter that is no longer what it was."""
-    increment_version([param for param in params if not param.is_inference()])
-
-
-def step_rest(
-    rest: Mapping[Service, Sequence[int]],  # positions
-    lists: tuple[Sequence[Tensor], Sequence[Tensor], Sequence[dict[str, Tensor]], Sequence[int]],
-    rule: Rule,
-    native: Callable[..., None],
+    fill_columns: Callable[[Lists], None],
+    call: Callable[[Lists], None],  # one call of the library
+    native: Callable[..., None],  # this rule's whole step, for copies
     eager: Callable[..., None],
     grad_scale: float,
+    *,
+    most_dimensions: int,
 ) -> None:
-    """What the one call left out. Copies are made and dropped one parameter at a time."""
-    params, grads, states, indices = lists
-    for i in rest[Service.COPY]:
-        param = params[i].detach()
-        copy = param.contiguous()
-        grad = grads[i].detach().resolve_neg()
-        if (param.dtype, grad.dtype) not in _SERVED:
-            grad = grad.to(accumulator(param.dtype))
-        native([copy], [grad.contiguous()], [states[i]], rule, [indices[i]], grad_scale)
-        if copy is not param:
-            params[i].copy_(copy)
-    for i in rest[Service.EAGER]:
-        grad = grads[i] if grad_scale == 1.0 else grads[i].to(accumulator(params[i].dtype)) * grad_scale
-        eager([params[i]], [grad], [states[i]], rule, [indices[i]])
+    """Hand each parameter to who can step it: usually one call for all."""
+    if max(map(_dim, lists.params)) <= most_dimensions:
+        fill_columns(lists)
+        if served_as_one(lists, rule):
+            call(lists)
+            return
+    parts: dict[object, list[int]] = {}
+    for i, (param, grad, state) in enumerate(zip(lists.params, lists.grads, lists.states, strict=True)):
+        who = EAGER if param.dim() > most_dimensions else who_steps(param, grad, state, rule)
+        parts.setdefault((param.dtype, grad.dtype) if who == DIRECT else who, []).append(i)
+    for kind, positions in parts.items():
+        if kind == COPY:
+            for i in positions:  # copies are made and dropped one parameter at a time
+                _step_copy(lists.at([i]), rule, native, grad_scale)
+        elif kind == EAGER:
+            part = lists.at(positions)
+            if grad_scale != 1.0:
+                part.grads = [grad.to(accumulator(grad.dtype)) * grad_scale for grad in part.grads]
+            eager(part.params, part.grads, part.states, rule, part.indices)
+        else:
+            part = lists.at(positions)
+            fill_columns(part)
+            call(part)
+
+
+def _step_copy(one: Lists, rule: Rule, native: Callable[..., None], grad_scale: float) -> None:
+    """A parameter or gradient that is not contiguous, or a gradient of a dtype to be converted."""
+    (original,), (gradient,) = one.params, one.grads
+    param, grad = original.detach().contiguous(), gradient.detach().resolve_neg()
+    if (param.dtype, grad.dtype) not in _SERVED:
+        grad = grad.to(accumulator(param.dtype))
+    native([param], [grad.contiguous()], one.states, rule, one.indices, grad_scale)
+    if not original.is_contiguous():
+        original.copy_(param)
+
+
+def run(
+    function: Callable[..., int], table: Table, lists: Lists, rule: Rule, hyper: Mapping[str, float], grad_scale: float
+) -> None:
+    """One call of the library."""
+    settings = library.Hyper(
+        lr=rule.lr,
+        weight_decay=rule.weight_decay,
+        grad_scale=grad_scale,
+        seed=rule.seed,
+        param_dtype=_CODES[lists.params[0].dtype],
+        grad_dtype=_CODES[lists.grads[0].dtype],
+        stochastic=rule.rounding == "stochastic",
+        cautious=rule.cautious,
+        maximize=rule.maximize,
+        **hyper,
+    )
+    result = function(table.ctypes.data, len(table), ctypes.byref(settings), torch.get_num_threads())
+    if result == library.OUT_OF_MEMORY:
+        raise MemoryError("the CPU kernels found no memory for their column vectors; no parameter was changed")
+    if result < 0:
+        raise AssertionError(f"the CPU kernels refused a parameter list (result {result}); please report this")
+    # Autograd must know that these were written, or it would use a saved parameter that is no longer what it was.
+    params = lists.params
+    increment_version(
+        [param for param in params if not param.is_inference()] if any(map(_is_inference, params)) else params
+    )

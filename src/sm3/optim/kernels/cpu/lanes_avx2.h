@@ -141,6 +141,14 @@ SM3_INLINE void store_halves(uint16_t *to, Words x, int n) {
     store_halves(buffer, x);
     for (int i = 0; i < n; ++i) to[i] = buffer[i];
 }
+SM3_INLINE Words load_upper(const uint16_t *from) { return left<16>(load_halves(from)); }
+SM3_INLINE Words load_upper(const uint16_t *from, int n) { return left<16>(load_halves(from, n)); }
+SM3_INLINE void store_upper(uint16_t *to, Words x) {
+    const Words low = right<16>(x);
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(low.a, low.b), 0xD8);
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), packed);
+}
+SM3_INLINE void store_upper(uint16_t *to, Words x, int n) { store_halves(to, right<16>(x), n); }
 SM3_INLINE Words pick(Words mask, Words x, Words y) {
     return {_mm256_blendv_epi8(y.a, x.a, mask.a), _mm256_blendv_epi8(y.b, x.b, mask.b)};
 }

@@ -90,6 +90,23 @@ SM3_INLINE void store_halves(uint16_t *to, Words a) {
 SM3_INLINE void store_halves(uint16_t *to, Words a, int n) {
     _mm256_mask_storeu_epi16(to, first(n), _mm512_cvtepi32_epi16(a.v));
 }
+// One permutation each, in place of a widening and a shift, or a shift and a narrowing.
+SM3_INLINE Words to_upper(__m256i halves) {
+    const __m512i place = _mm512_setr_epi32(0x00000, 0x10000, 0x20000, 0x30000, 0x40000, 0x50000, 0x60000, 0x70000, 0x80000,
+                                            0x90000, 0xA0000, 0xB0000, 0xC0000, 0xD0000, 0xE0000, 0xF0000);
+    return {_mm512_maskz_permutexvar_epi16(0xAAAAAAAAu, place, _mm512_castsi256_si512(halves))};
+}
+SM3_INLINE __m256i from_upper(Words a) {
+    const __m512i place = _mm512_setr_epi32(0x30001, 0x70005, 0xB0009, 0xF000D, 0x130011, 0x170015, 0x1B0019, 0x1F001D, 0, 0, 0,
+                                            0, 0, 0, 0, 0);
+    return _mm512_castsi512_si256(_mm512_permutexvar_epi16(place, a.v));
+}
+SM3_INLINE Words load_upper(const uint16_t *from) {
+    return to_upper(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(from)));
+}
+SM3_INLINE Words load_upper(const uint16_t *from, int n) { return to_upper(_mm256_maskz_loadu_epi16(first(n), from)); }
+SM3_INLINE void store_upper(uint16_t *to, Words a) { _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), from_upper(a)); }
+SM3_INLINE void store_upper(uint16_t *to, Words a, int n) { _mm256_mask_storeu_epi16(to, first(n), from_upper(a)); }
 SM3_INLINE Words pick(Words mask, Words a, Words b) { return {_mm512_ternarylogic_epi32(mask.v, a.v, b.v, 0xCA)}; }
 SM3_INLINE Words above(Words a, Words b) { return {_mm512_movm_epi32(_mm512_cmpgt_epi32_mask(a.v, b.v))}; }
 SM3_INLINE Words add_where_finite(Words x, Words y) {

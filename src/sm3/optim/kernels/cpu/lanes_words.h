@@ -47,6 +47,10 @@ SM3_INLINE void store_halves(uint16_t *to, Words a, int n = LANES) {
     std::memcpy(to, &halves, sizeof(uint16_t) * size_t(n));
 }
 
+// 16-bit numbers that are the upper halves of 32-bit ones.
+SM3_INLINE Words load_upper(const uint16_t *from, int n = LANES) { return left<16>(load_halves(from, n)); }
+SM3_INLINE void store_upper(uint16_t *to, Words a, int n = LANES) { store_halves(to, right<16>(a), n); }
+
 SM3_INLINE Words as_words(Lanes<float> a) { return {in_bits(a)}; }
 SM3_INLINE Lanes<float> as_float(Words a) { return from_bits<float>(a.v); }
 SM3_INLINE Words not_below(Lanes<float> a, Lanes<float> b) { return {Raw32(a.v >= b.v)}; }

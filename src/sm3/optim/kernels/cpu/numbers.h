@@ -25,8 +25,11 @@ template <> struct Number<double> { using Accumulator = double; static constexpr
 
 template <class A> using Vector = typename LanesOf<A>::Type;
 
-// Rows that share a pass over the columns, where there are registers for them; 1 for lanes that the compiler splits.
-template <class A> constexpr int tile(int rows) { return LanesOf<A>::split ? 1 : rows; }
+// Which dtypes have loops of their own for the common settings, and tiles of several rows: those that models are trained
+// in, on lanes that are one or two registers. The others share one loop, which compiles sooner and is a little slower.
+template <class P, class G> constexpr bool FAST = false;
+template <> constexpr bool FAST<float, float> = !LanesOf<float>::split;
+template <> constexpr bool FAST<Bfloat16, Bfloat16> = !LanesOf<float>::split;
 
 template <class A> SM3_INLINE Vector<A> all(A x) {
     Vector<A> v;
@@ -46,7 +49,8 @@ template <bool FULL, class A> SM3_INLINE Vector<A> read(const A *from, int n) {
     return v;
 }
 template <bool FULL, class A> SM3_INLINE Vector<A> read(const Bfloat16 *from, int n) {
-    return as_float(left<16>(halves<FULL>(&from->bits, n)));
+    if constexpr (FULL) return as_float(load_upper(&from->bits));
+    else return as_float(load_upper(&from->bits, n));
 }
 template <bool FULL, class A> SM3_INLINE Vector<A> read(const Float16 *from, int n) {
     return from_float16(halves<FULL>(&from->bits, n));
@@ -72,12 +76,12 @@ SM3_INLINE void noise(uint32_t low_key, uint32_t high_key, int64_t start, Words 
 
 SM3_INLINE Words without_sign(Words x) { return x & words(0x7FFFFFFFu); }
 
-// Both take results of arithmetic, whose NaN are quiet: their upper half alone is NaN too. Infinity stays as it is.
+// Upper halves. Both take results of arithmetic, whose NaN are quiet: their upper half alone is NaN too. Infinity stays.
 SM3_INLINE Words nearest(Bfloat16, Vector<float> value) {
     const Words x = as_words(value);
-    return right<16>(add_where_finite(x, words(0x7FFFu) + (right<16>(x) & words(1))));
+    return add_where_finite(x, words(0x7FFFu) + (right<16>(x) & words(1)));
 }
-SM3_INLINE Words drawn(Bfloat16, Vector<float> value, Words noise) { return right<16>(add_where_finite(as_words(value), noise)); }
+SM3_INLINE Words drawn(Bfloat16, Vector<float> value, Words noise) { return add_where_finite(as_words(value), noise); }
 
 SM3_INLINE Words nearest(Float16, Vector<float> value) { return to_float16(value); }
 SM3_INLINE Words drawn(Float16, Vector<float> value, Words noise) {
@@ -103,7 +107,9 @@ template <bool FULL, bool DRAW, class A> SM3_INLINE void write(A *to, Vector<A> 
     else store(to, value, n);
 }
 template <bool FULL, bool DRAW, class A> SM3_INLINE void write(Bfloat16 *to, Vector<A> value, Words noise, int n) {
-    write_halves<FULL>(&to->bits, DRAW ? drawn(Bfloat16{}, value, noise) : nearest(Bfloat16{}, value), n);
+    const Words rounded = DRAW ? drawn(Bfloat16{}, value, noise) : nearest(Bfloat16{}, value);
+    if constexpr (FULL) store_upper(&to->bits, rounded);
+    else store_upper(&to->bits, rounded, n);
 }
 template <bool FULL, bool DRAW, class A> SM3_INLINE void write(Float16 *to, Vector<A> value, Words noise, int n) {
     write_halves<FULL>(&to->bits, DRAW ? drawn(Float16{}, value, noise) : nearest(Float16{}, value), n);

@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 from torch import Tensor
 
 from sm3.optim.kernels.cpu import library
-from sm3.optim.kernels.cpu.call import Key, Service, Table, run, service, step_rest
+from sm3.optim.kernels.cpu.call import Lists, Table, addresses, run, step
 from sm3.optim.kernels.eager import sm3 as eager
 from sm3.optim.rules.sm3 import SM3Rule
 
-# sm3k_sm3_tensor of abi.h: seven integers, then addresses of accumulators, then the shape.
-_WIDTH = 7 + 2 * library.MAX_RANK
+# Columns of sm3k_sm3_tensor in abi.h; after the rank come the accumulators, then the shape.
+_PARAM, _GRAD, _MOMENTUM, _STEP, _KEPT, _INDEX, _RANK, _ACCUMULATOR = range(8)
+_SHAPE = _ACCUMULATOR + library.MAX_RANK
+_WIDTH = _SHAPE + library.MAX_RANK
 
 
 def sm3_step_(
@@ -30,45 +33,52 @@ def sm3_step_(
     grad_scale: float = 1.0,  # every gradient is multiplied by it
 ) -> None:
     """One step of SM3 on every parameter of the list. Scratch: one vector of columns per 64 rows, per thread."""
-    native = library.library()
-    tables: dict[Key, Table] = {}
-    rest: dict[Service, list[int]] = {Service.COPY: [], Service.EAGER: []}
-    unserved = rule.variant == "I"
-    for position, (param, grad, state, index) in enumerate(zip(params, grads, states, indices, strict=True)):
-        shape = param.shape
-        who = Service.EAGER if unserved or len(shape) > library.MAX_RANK else service(param, grad, state, rule)
-        if who is not Service.DIRECT:
-            rest[who].append(position)
-            continue
-        key = param.dtype, grad.dtype
-        table = tables.get(key)
-        if table is None:
-            table = tables[key] = Table()
-        names, padding, lengths = _accumulators(shape)
-        momentum, kept = state.get("momentum"), state.get("kept")
-        table.rows.extend(
-            (
-                param.data_ptr(),
-                grad.data_ptr(),
-                0 if momentum is None else momentum.data_ptr(),
-                state["step"].data_ptr(),
-                0 if kept is None else kept.data_ptr(),
-                index,
-                len(shape),
-                *[state[name].data_ptr() for name in names],
-                *padding,
-                *lengths,
-            )
-        )
-        table.params.append(param)
-    hyper = {"beta": rule.momentum, "beta2": -1.0 if rule.beta2 is None else rule.beta2}
-    run(native.sm3k_sm3_step, tables.items(), _WIDTH, hyper, rule, grad_scale)
-    step_rest(rest, (params, grads, states, indices), rule, sm3_step_, eager.sm3_step_, grad_scale)
+    if not params:
+        return
+
+    def call(lists: Lists) -> None:
+        hyper = {"beta": rule.momentum, "beta2": -1.0 if rule.beta2 is None else rule.beta2}
+        run(library.library().sm3k_sm3_step, _table(lists), lists, rule, hyper, grad_scale)
+
+    lists = Lists(params, grads, states, indices)
+    most = -1 if rule.variant == "I" else library.MAX_RANK
+    step(lists, rule, _fill_columns, call, sm3_step_, eager.sm3_step_, grad_scale, most_dimensions=most)
 
 
-@lru_cache(maxsize=4096)
-def _accumulators(shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:
-    """Names of the accumulators, and what fills a row up: zeros in place of addresses, the shape and zeros."""
-    missing = library.MAX_RANK - len(shape)
-    names = tuple(f"accumulator_{axis}" for axis in range(max(len(shape), 1)))
-    return names, (0,) * (library.MAX_RANK - len(names)), (*shape, *(0,) * missing)
+def _fill_columns(lists: Lists) -> None:
+    states, columns = lists.states, lists.columns
+    for axis, positions in enumerate(_template(lists.shapes())[1]):
+        name = f"accumulator_{axis}"
+        columns[name] = [states[i][name] for i in positions]
+    for name in ("step", "momentum", "kept"):
+        if name in states[0]:
+            columns[name] = [state[name] for state in states]
+
+
+def _table(lists: Lists) -> Table:
+    """One row per parameter."""
+    template, with_axis = _template(lists.shapes())
+    table, columns = template.copy(), lists.columns
+    table[:, _PARAM] = addresses(lists.params)
+    table[:, _GRAD] = addresses(lists.grads)
+    table[:, _STEP] = addresses(columns["step"])
+    table[:, _INDEX] = lists.indices
+    if "momentum" in columns:
+        table[:, _MOMENTUM] = addresses(columns["momentum"])
+    if "kept" in columns:
+        table[:, _KEPT] = addresses(columns["kept"])
+    for axis, positions in enumerate(with_axis):
+        table[positions, _ACCUMULATOR + axis] = addresses(columns[f"accumulator_{axis}"])
+    return table
+
+
+@lru_cache(maxsize=64)
+def _template(shapes: tuple[tuple[int, ...], ...]) -> tuple[Table, list[list[int]]]:
+    """What shapes alone say of a table; and for each dimension, which parameters have it (a scalar has one)."""
+    table = np.zeros((len(shapes), _WIDTH), np.int64)
+    ranks = [len(shape) for shape in shapes]
+    table[:, _RANK] = ranks
+    for row, shape in zip(table, shapes, strict=True):
+        row[_SHAPE : _SHAPE + len(shape)] = shape
+    dimensions = [max(rank, 1) for rank in ranks]
+    return table, [[i for i, own in enumerate(dimensions) if own > axis] for axis in range(max(dimensions))]

@@ -11,7 +11,7 @@
 //  2. row'_i overwrites row_i: a row is read by its own panel only. column' is scratch of the panel, because every row of
 //     every panel needs the old bound; panels are combined afterwards. Maxima are exact, so no order matters.
 //  3. Vectors have no columns: the accumulator is as long as the tensor and updated in place.
-//  4. Multiplications by 1 stand for absent factors (sum of squares, no decay, no scale): they are exact.
+//  4. Multiplications by 1 stand for absent factors where the common case is not compiled apart: they are exact.
 //  5. Every product, sum, root and quotient is rounded by itself, in the order of kernels/eager/sm3.py: equal bits.
 #pragma once
 
@@ -28,12 +28,13 @@ template <class A> struct Sm3Constants {
           keep(all(A(s.keep))), lr(all(A(s.lr))) {}
 };
 
-template <class P, class G, Form FORM, bool DRAW> struct Sm3 {
+// SIMPLE: the sum of squares of the gradient as it is, so that three factors are 1.
+template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Sm3 {
     using A = typename Number<P>::Accumulator;
     using V = Vector<A>;
     // Measured on GPT-2's shapes (Zen 4): with short rows the column vectors stay in the first cache, and one row at a
     // time walks memory best; with long rows sharing them wins. More rows would fall on the same cache sets.
-    static constexpr int TILE = tile<A>(FORM == PLAIN ? 4 : FORM == MOMENTUM ? 2 : 1);
+    static constexpr int TILE = !SIMPLE ? 1 : FORM == PLAIN ? 4 : 2;
     static constexpr int64_t LONG_ROW = 2048;
 
     // What the loops use: every function works on a copy of its own, which no store can alias.
@@ -57,8 +58,11 @@ template <class P, class G, Form FORM, bool DRAW> struct Sm3 {
     // Elements [at, at + 16), or n of them: everything after nu's base is known. Returns nu.
     template <bool FULL> SM3_METHOD V step(const Context &x, int64_t at, V base, Words noise, int n) {
         const Sm3Constants<A> &c = x.c;
-        const V g = read<FULL, A>(x.grad + at, n) * c.gradient_factor;
-        const V nu = base * c.base_factor + g * g * c.square_factor;
+        V g = read<FULL, A>(x.grad + at, n);
+        if constexpr (!SIMPLE) g = g * c.gradient_factor;
+        V square = g * g;
+        if constexpr (!SIMPLE) base = base * c.base_factor, square = square * c.square_factor;
+        const V nu = base + square;
         const V square_root = root(nu);
         V update = except(zero(square_root), g / square_root);
         if constexpr (FORM != PLAIN) {
@@ -172,9 +176,14 @@ void sm3_panel(const Settings &s, const Sm3Task &task, int64_t first, int64_t la
         using P = decltype(p);
         using G = decltype(g);
         constexpr bool DRAW = decltype(draw)::value;
-        if (!s.has_momentum) Sm3<P, G, PLAIN, DRAW>(s, task).panel(first, last, scratch, result);
-        else if (!s.cautious) Sm3<P, G, MOMENTUM, DRAW>(s, task).panel(first, last, scratch, result);
-        else Sm3<P, G, MASKED, DRAW>(s, task).panel(first, last, scratch, result);
+        const bool simple = s.base_factor == 1.0 && s.square_factor == 1.0 && s.gradient_factor == 1.0;
+        if constexpr (FAST<P, G>) {
+            if (simple && !s.has_momentum) return Sm3<P, G, PLAIN, true, DRAW>(s, task).panel(first, last, scratch, result);
+            if (simple && !s.cautious) return Sm3<P, G, MOMENTUM, true, DRAW>(s, task).panel(first, last, scratch, result);
+        }
+        if (!s.has_momentum) Sm3<P, G, PLAIN, false, DRAW>(s, task).panel(first, last, scratch, result);
+        else if (!s.cautious) Sm3<P, G, MOMENTUM, false, DRAW>(s, task).panel(first, last, scratch, result);
+        else Sm3<P, G, MASKED, false, DRAW>(s, task).panel(first, last, scratch, result);
     });
 }
 

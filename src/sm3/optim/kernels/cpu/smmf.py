@@ -10,19 +10,25 @@ of another dtype than declared.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 
+import numpy as np
 from torch import Tensor
 
 from sm3.optim.kernels.cpu import library
-from sm3.optim.kernels.cpu.call import Key, Service, Table, run, service, step_rest
+from sm3.optim.kernels.cpu.call import Lists, Table, addresses, run, step
 from sm3.optim.kernels.eager import smmf as eager
 from sm3.optim.rules.shapes import near_square, rows_and_columns, signs_follow_rows
 from sm3.optim.rules.smmf import SMMFRule
 
-_WIDTH = 15  # sm3k_smmf_tensor of abi.h
+# Columns of sm3k_smmf_tensor in abi.h.
+_PARAM, _GRAD, _STEP, _KEPT, _INDEX = range(5)
+_GEOMETRY = slice(5, 10)
+_FACTORS = {"m_row": 10, "m_col": 11, "m_sign": 12, "v_row": 13, "v_col": 14}
+_WIDTH = 15
 
 
 def smmf_step_(
@@ -34,48 +40,53 @@ def smmf_step_(
     grad_scale: float = 1.0,  # every gradient is multiplied by it
 ) -> None:
     """One step of SMMF on every parameter of the list. Scratch: two vectors of columns per 64 rows, per thread."""
-    native = library.library()
-    tables: dict[Key, Table] = {}
-    rest: dict[Service, list[int]] = {Service.COPY: [], Service.EAGER: []}
-    first_moment = rule.beta is not None
-    for position, (param, grad, state, index) in enumerate(zip(params, grads, states, indices, strict=True)):
-        who = service(param, grad, state, rule)
-        if who is not Service.DIRECT:
-            rest[who].append(position)
-            continue
-        key = param.dtype, grad.dtype
-        table = tables.get(key)
-        if table is None:
-            table = tables[key] = Table()
-        kept = state.get("kept")
-        table.rows.extend(
-            (
-                param.data_ptr(),
-                grad.data_ptr(),
-                state["step"].data_ptr(),
-                0 if kept is None else kept.data_ptr(),
-                index,
-                *_geometry(param.shape, rule.published),
-                state["m_row"].data_ptr() if first_moment else 0,
-                state["m_col"].data_ptr() if first_moment else 0,
-                state["m_sign"].data_ptr() if first_moment else 0,
-                state["v_row"].data_ptr(),
-                state["v_col"].data_ptr(),
-            )
-        )
-        table.params.append(param)
-    hyper = {
-        "eps": rule.eps,
-        "beta": -1.0 if rule.beta is None else rule.beta,
-        "growth_rate": rule.growth_rate,
-        "decay_rate": rule.decay_rate,
-        "published": rule.published,
-    }
-    run(native.sm3k_smmf_step, tables.items(), _WIDTH, hyper, rule, grad_scale)
-    step_rest(rest, (params, grads, states, indices), rule, smmf_step_, eager.smmf_step_, grad_scale)
+    if not params:
+        return
+
+    def call(lists: Lists) -> None:
+        hyper = {
+            "eps": rule.eps,
+            "beta": -1.0 if rule.beta is None else rule.beta,
+            "growth_rate": rule.growth_rate,
+            "decay_rate": rule.decay_rate,
+            "published": rule.published,
+        }
+        run(library.library().sm3k_smmf_step, _table(lists, rule.published), lists, rule, hyper, grad_scale)
+
+    lists = Lists(params, grads, states, indices)
+    step(lists, rule, _fill_columns, call, smmf_step_, eager.smmf_step_, grad_scale, most_dimensions=sys.maxsize)
 
 
-@lru_cache(maxsize=4096)
+def _fill_columns(lists: Lists) -> None:
+    states = lists.states
+    for name in ("step", "kept", *_FACTORS):
+        if name in states[0]:
+            lists.columns[name] = [state[name] for state in states]
+
+
+def _table(lists: Lists, published: bool) -> Table:
+    """One row per parameter."""
+    table, columns = _template(lists.shapes(), published).copy(), lists.columns
+    table[:, _PARAM] = addresses(lists.params)
+    table[:, _GRAD] = addresses(lists.grads)
+    table[:, _STEP] = addresses(columns["step"])
+    table[:, _INDEX] = lists.indices
+    if "kept" in columns:
+        table[:, _KEPT] = addresses(columns["kept"])
+    for name, column in _FACTORS.items():
+        if name in columns:
+            table[:, column] = addresses(columns[name])
+    return table
+
+
+@lru_cache(maxsize=64)
+def _template(shapes: tuple[tuple[int, ...], ...], published: bool) -> Table:
+    """What shapes alone say of a table."""
+    table = np.zeros((len(shapes), _WIDTH), np.int64)
+    table[:, _GEOMETRY] = [_geometry(shape, published) for shape in shapes]
+    return table
+
+
 def _geometry(shape: tuple[int, ...], published: bool) -> tuple[int, int, int, int, int]:
     """Elements, the matrix, and where signs lie: length of a run without padding, bits from one run to the next."""
     numel = prod(shape)

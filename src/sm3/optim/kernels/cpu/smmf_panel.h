@@ -31,11 +31,12 @@ template <class A> struct SmmfConstants {
           second_rest(all(A(1.0 - t.second_decay))), eps(all(A(s.eps))), keep(all(A(s.keep))), lr(all(A(s.lr))) {}
 };
 
-template <class P, class G, Form FORM, bool DRAW> struct Smmf {
+// SIMPLE: the gradient as it is, and ours: no update where it is zero.
+template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Smmf {
     using A = typename Number<P>::Accumulator;
     using V = Vector<A>;
     static constexpr bool FIRST = FORM != PLAIN;
-    static constexpr int TILE = tile<A>(FORM == MASKED ? 1 : MAX_TILE);
+    static constexpr int TILE = FAST<P, G> && FORM != MASKED ? MAX_TILE : 1;
 
     // What T rows carry along their columns.
     template <int T> struct Rows {
@@ -93,7 +94,8 @@ template <class P, class G, Form FORM, bool DRAW> struct Smmf {
             draw(at + t * x.cols, noise);
             SM3_UNROLL for (int b = 0; b < BLOCKS; ++b) {
                 const int64_t here = at + t * x.cols + b * LANES;
-                const V g = read<FULL, A>(x.grad + here, n) * c.gradient_factor;
+                V g = read<FULL, A>(x.grad + here, n);
+                if constexpr (!SIMPLE) g = g * c.gradient_factor;
                 V v = (r.v_row[t] * v_factor[b]) * c.second_decay + (g * g) * c.second_rest;
                 if constexpr (!FULL) v = first_lanes(v, n);
                 r.v_sum[t] = r.v_sum[t] + v;
@@ -111,7 +113,7 @@ template <class P, class G, Form FORM, bool DRAW> struct Smmf {
                     if constexpr (FORM == MASKED) update = cautious(update, g, A(task.mask_scale), kept);
                 }
                 update = update / (root(v) + c.eps);
-                if (!x.published) update = except(zero(g), update);
+                if (SIMPLE || !x.published) update = except(zero(g), update);
                 const V value = read<FULL, A>(x.param + here, n) * c.keep - update * c.lr;
                 write<FULL, DRAW, A>(x.param + here, value, noise[b], n);
             }
@@ -170,9 +172,14 @@ void smmf_panel(const Settings &s, const SmmfTask &task, int64_t first, int64_t 
         using P = decltype(p);
         using G = decltype(g);
         constexpr bool DRAW = decltype(draw)::value;
-        if (!s.has_momentum) Smmf<P, G, PLAIN, DRAW>(s, task, scratch).panel(first, last, result);
-        else if (!s.cautious) Smmf<P, G, MOMENTUM, DRAW>(s, task, scratch).panel(first, last, result);
-        else Smmf<P, G, MASKED, DRAW>(s, task, scratch).panel(first, last, result);
+        const bool simple = s.gradient_factor == 1.0 && !s.published;
+        if constexpr (FAST<P, G>) {
+            if (simple && !s.has_momentum) return Smmf<P, G, PLAIN, true, DRAW>(s, task, scratch).panel(first, last, result);
+            if (simple && !s.cautious) return Smmf<P, G, MOMENTUM, true, DRAW>(s, task, scratch).panel(first, last, result);
+        }
+        if (!s.has_momentum) Smmf<P, G, PLAIN, false, DRAW>(s, task, scratch).panel(first, last, result);
+        else if (!s.cautious) Smmf<P, G, MOMENTUM, false, DRAW>(s, task, scratch).panel(first, last, result);
+        else Smmf<P, G, MASKED, false, DRAW>(s, task, scratch).panel(first, last, result);
     });
 }
 

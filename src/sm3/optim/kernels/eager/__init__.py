@@ -2,6 +2,7 @@
 
     tiles      walk a tensor as tiles of a rows x columns matrix; no temporary is larger than a tile
     storage    one bit per sign
+    roots      square roots rounded correctly, which PyTorch's own on the CPU are not
     rounding   write a parameter: decay and update in float32, rounded once, nearest or stochastic
     sm3, smmf  the rules
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from sm3.optim.kernels.eager.cautious import CautiousMask
+from sm3.optim.kernels.eager.roots import square_root_
 from sm3.optim.kernels.eager.rounding import NoiseKey, WriteBack
 from sm3.optim.kernels.eager.tiles import Tile, gradient_tile, read, tiles
 from sm3.optim.rules.sm3 import SM3Rule
@@ -131,7 +132,7 @@ class _Sm3Step:
         return row if bound is None else torch.minimum(row, bound[tile.columns].unsqueeze(0))
 
     def _apply(self, tile: Tile, grad: Tensor, nu: Tensor) -> None:
-        root = nu.sqrt()
+        root = square_root_(nu.clone(memory_format=torch.contiguous_format))
         update = (grad / root).masked_fill_(root == 0, 0.0)
         if self.momentum is not None:
             beta = self.rule.momentum

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sm3.optim.kernels.eager.cautious import CautiousMask
+from sm3.optim.kernels.eager.roots import square_root_
 from sm3.optim.kernels.eager.rounding import NoiseKey, WriteBack
 from sm3.optim.kernels.eager.storage import read_signs, write_signs_
 from sm3.optim.kernels.eager.tiles import Tile, gradient_tile, tiles
@@ -88,7 +89,7 @@ class _SmmfStep:
             update = grad.clone() if self.first is None else self._first_moment(self.first, tile, grad)
             if self.mask is not None:
                 update = self.mask.apply(update, grad)
-            update.div_(variance.sqrt_().add_(self.rule.eps))
+            update.div_(square_root_(variance).add_(self.rule.eps))
             if not self.rule.published:
                 update.masked_fill_(grad == 0, 0.0)
             stop = min(tile.stop, self.param.numel())
