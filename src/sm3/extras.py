@@ -13,6 +13,7 @@ EXTRA_OF_MODULE = {
     "safetensors": "torch",
     "safetensors.torch": "torch",
     "matplotlib": "compare",
+    "triton": "triton",
     "typer": "cli",
     "rich": "cli",
 }

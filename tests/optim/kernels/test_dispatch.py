@@ -119,3 +119,15 @@ def test_an_unknown_backend_is_refused():
     """By the rule's own ranges."""
     with pytest.raises(SettingError, match="'eager' or 'cpu'"):
         SM3(parameters([(3,)]), backend="gpu")
+
+
+@pytest.mark.parametrize("optimizer", [SM3, SMMF])
+def test_triton_is_for_cuda_and_says_so_before_anything_moves(optimizer):
+    """On the CPU it is refused, and neither parameter nor state exists differently afterwards."""
+    pytest.importorskip("triton")
+    param = torch.ones(3, requires_grad=True)
+    param.grad = torch.ones(3)
+    with pytest.raises(SettingError, match="parameters on CUDA"):
+        (built := optimizer([param], backend="triton")).step()
+    assert torch.equal(param, torch.ones(3))
+    assert not built.state

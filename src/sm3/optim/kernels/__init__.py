@@ -2,4 +2,6 @@
 
 dispatch   which backend serves (device, dtype)
 eager      plain PyTorch: obviously right; every other backend is checked against it
+cpu        C++: one pass over memory, on a pool of threads
+triton     CUDA, when asked for; checked in Triton's interpreter only
 """

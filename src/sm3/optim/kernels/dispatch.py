@@ -1,6 +1,7 @@
 """Which backend serves a group of parameters.
 
     cpu     C++, for tensors on the CPU, where its library is installed
+    triton  for CUDA tensors, only when asked for: it equals eager in Triton's interpreter and has not run on a card yet
     eager   plain PyTorch, everywhere
 
 A group is served by one backend; within it the cpu backend hands over to the eager kernels what it does not serve.
@@ -13,10 +14,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from torch import Tensor
 
+from sm3.errors import SettingError, explain
+from sm3.extras import require
 from sm3.optim.kernels.cpu import library
 from sm3.optim.kernels.cpu import sm3 as cpu_sm3
 from sm3.optim.kernels.cpu import smmf as cpu_smmf
@@ -27,19 +31,23 @@ from sm3.optim.rules.storage import PARAMETER_DTYPES
 # (params, grads, states, rule, indices): updates params and states in place
 Kernel = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[dict[str, Tensor]], Any, Sequence[int]], None]
 
+_is_cpu = attrgetter("is_cpu")
+
 _EAGER: dict[str, Kernel] = {"SM3": sm3_step_, "SMMF": smmf_step_}
 _CPU: dict[str, Kernel] = {"SM3": cpu_sm3.sm3_step_, "SMMF": cpu_smmf.smmf_step_}
 
 
-def kernel_for(rule_name: str, backend: str | None) -> Kernel:
+def kernel_for(rule_name: str, backend: str | None, params: Sequence[Tensor] = ()) -> Kernel:
     """The kernel of a rule; `backend=None` takes the fastest one that is available.
 
     Raises `MissingExtraError` where the CPU kernels are asked for, by `backend="cpu"` or by the environment variable
-    SM3_REQUIRE_NATIVE=1, and are not installed.
+    SM3_REQUIRE_NATIVE=1, and are not installed, or Triton is; `SettingError` for Triton with tensors not on CUDA.
     """
     eager, native = _EAGER[rule_name], _CPU[rule_name]
     if backend == "eager":
         return eager
+    if backend == "triton":
+        return _triton(rule_name, params)
     if backend == "cpu" or os.environ.get("SM3_REQUIRE_NATIVE") == "1":
         library.library()
     elif not library.available():
@@ -53,7 +61,7 @@ def kernel_for(rule_name: str, backend: str | None) -> Kernel:
         rule: Any,
         indices: Sequence[int],
     ) -> None:
-        if all(param.is_cpu for param in params):
+        if all(map(_is_cpu, params)):
             native(params, grads, states, rule, indices)
             return
         for serves, on_cpu in ((native, True), (eager, False)):
@@ -67,6 +75,25 @@ def kernel_for(rule_name: str, backend: str | None) -> Kernel:
             )
 
     return kernel
+
+
+def _triton(rule_name: str, params: Sequence[Tensor]) -> Kernel:
+    require("triton")
+    elsewhere = next((param.device for param in params if not param.is_cuda), None)
+    if elsewhere is not None:
+        raise SettingError(
+            explain(
+                "Triton kernels cannot step this parameter.",
+                got=f"backend='triton' and a parameter on {elsewhere}",
+                accepted="parameters on CUDA devices",
+                do="leave backend out, and each parameter gets the fastest kernels of its device",
+            )
+        )
+    from sm3.optim.kernels.triton import sm3 as triton_sm3
+    from sm3.optim.kernels.triton import smmf as triton_smmf
+
+    steps: dict[str, Kernel] = {"SM3": triton_sm3.sm3_step_, "SMMF": triton_smmf.smmf_step_}
+    return steps[rule_name]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ WRITE_BACK = (
     Choice(
         "backend",
         None,
-        ("eager", "cpu"),
+        ("eager", "cpu", "triton"),
         none="the fastest one that is available",
         about="which kernels run the step",
     ),

@@ -146,6 +146,7 @@ class RuleOptimizer(Optimizer):
                     work.grads.append(grad)
                     work.positions.append(position)
             first += len(group["params"])
+            kernel_for(self.RULE.NAME, work.rule.backend, work.params)  # refused now, before another group has moved
             yield work
 
     def _may_step(self, work: list[_Work]) -> bool:
@@ -161,11 +162,12 @@ class RuleOptimizer(Optimizer):
         return True
 
     def _step_group(self, work: _Work) -> None:
+        kernel = kernel_for(self.RULE.NAME, work.rule.backend, work.params)
         layout = _layout(work.rule)
         states = [self._state_of(param, layout) for param in work.params]
         if states:
             torch._foreach_add_([state["step"] for state in states], 1)
-        kernel_for(self.RULE.NAME, work.rule.backend)(work.params, work.grads, states, work.rule, work.indices)
+        kernel(work.params, work.grads, states, work.rule, work.indices)
 
     def _rule(self, group: dict[str, Any]) -> Rule:
         """The rule of a group as it is now: schedulers may have changed it, so it is checked again (10 microseconds).

@@ -55,9 +55,9 @@ class SM3(RuleOptimizer):
         "propagate": a NaN or infinity spreads to its rows and columns, for ever, as the maximum carries it. "skip": the
         whole step is left undone, step counter included. "error": `GradientError`, nothing modified. The last two
         read all gradients once more and wait for the device.
-    backend : None, "eager" or "cpu", default None
-        Which kernels run the step; None takes the fastest available. "eager" is plain PyTorch, "cpu" is C++ for
-        parameters on the CPU (an error where it is not installed).
+    backend : None, "eager", "cpu" or "triton", default None
+        Which kernels run the step. None: "cpu" (C++) for parameters on the CPU where it is installed, else "eager"
+        (plain PyTorch). "triton" is for CUDA parameters and has not been timed or run on a card yet: ask for it.
 
     Raises
     ------
@@ -99,7 +99,7 @@ class SM3(RuleOptimizer):
         cautious: bool = False,
         maximize: bool = False,
         nonfinite: Literal["propagate", "skip", "error"] = "propagate",
-        backend: Literal["eager", "cpu"] | None = None,
+        backend: Literal["eager", "cpu", "triton"] | None = None,
     ):
         super().__init__(
             params,

@@ -63,9 +63,9 @@ class SMMF(RuleOptimizer):
         "propagate": a NaN or infinity enters the sums and stays in the whole tensor, for ever. "skip": the whole step
         is left undone, step counter included. "error": `GradientError`, nothing modified. The last two read all
         gradients once more and wait for the device.
-    backend : None, "eager" or "cpu", default None
-        Which kernels run the step; None takes the fastest available. "eager" is plain PyTorch, "cpu" is C++ for
-        parameters on the CPU (an error where it is not installed).
+    backend : None, "eager", "cpu" or "triton", default None
+        Which kernels run the step. None: "cpu" (C++) for parameters on the CPU where it is installed, else "eager"
+        (plain PyTorch). "triton" is for CUDA parameters and has not been timed or run on a card yet: ask for it.
 
     Raises
     ------
@@ -109,7 +109,7 @@ class SMMF(RuleOptimizer):
         cautious: bool = False,
         maximize: bool = False,
         nonfinite: Literal["propagate", "skip", "error"] = "propagate",
-        backend: Literal["eager", "cpu"] | None = None,
+        backend: Literal["eager", "cpu", "triton"] | None = None,
     ):
         super().__init__(
             params,
