@@ -115,3 +115,14 @@ def test_links_between_pages_point_to_files():
             continue
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_comparison_quoted_in_the_readme_is_a_committed_record():
+    """Every line of the table, and the seconds of the run, stand in the file that the README names."""
+    record = (ROOT / "benchmarks/records/amd-epyc-2-cores/2026-11-24-compare.txt").read_text(encoding="utf-8")
+    (table,) = blocks(ROOT / "README.md", "text")
+    recorded = [line.rstrip() for line in record.splitlines()]
+    assert len(table.splitlines()) >= 8
+    for line in table.splitlines():
+        assert line.rstrip() in recorded
+    assert "2 min 9 s" in record
