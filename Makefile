@@ -38,7 +38,8 @@ types: $(STAMP)
 check: lint types test ## lint, types, tests: what CI runs
 
 bench: $(STAMP) ## measure: step time against PyTorch's own optimizers, interleaved
-	$(BIN)/python -m benchmarks.step_time $(ARGS)
+	$(BIN)/python -m benchmarks.step_time
+	$(BIN)/python -m benchmarks.native_step $(ARGS)
 
 docs: $(STAMP) ## build the documentation into docs/_build
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"

@@ -190,6 +190,22 @@ def test_state_of_another_dtype_is_followed_not_misread():
     assert all(equal_bits(states[0][0][name], states[1][0][name]) for name in states[0][0])
 
 
+def test_momentum_that_is_switched_off_in_between():
+    """Its state stays and is a mean with factor 0; a parameter that came later has none. One list holds both."""
+    rule, later = rule_of(SM3_CASES[0]), rule_of(SM3_CASES[0], momentum=0.0)
+    shapes = [(33, 47), (31,), (6, 3, 3, 3)]
+    ours, theirs = ([p.detach() for p in parameters(shapes)] for _ in range(2))
+    states = [[fresh_state(rule if i else later, param) for i, param in enumerate(params)] for params in (ours, theirs)]
+    for number, settings in enumerate((rule, later, later)):
+        grads = [gradient_stream(shape, seed=i)(number).float() for i, shape in enumerate(shapes)]
+        for state in states[0] + states[1]:
+            state["step"] += 1
+        sm3_step_(ours, grads, states[0], settings, [0, 1, 2])
+        eager_step_(theirs, grads, states[1], settings, [0, 1, 2])
+    assert all(equal_bits(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert all(equal_bits(mine[name], other[name]) for mine, other in zip(*states, strict=True) for name in mine)
+
+
 def test_autograd_sees_that_a_parameter_was_written():
     """Backward through a graph that saved the old value is an error, as with every in-place step."""
     weight = torch.ones(3, requires_grad=True)

@@ -187,6 +187,19 @@ def test_panels_depend_on_the_shape_and_start_at_whole_bytes_of_signs():
         assert columns == 1 or height >= 64
 
 
+def test_a_first_moment_that_is_no_longer_wanted_stays_as_it_is():
+    """beta=None in between: its factors and signs are not touched, as in the eager kernel."""
+    param = parameters([(33, 47)])[0].detach()
+    rule, later = rule_of(SMMF_CASES[0]), rule_of(SMMF_CASES[0], beta=None)
+    state = fresh_state(rule, param)
+    for number, settings in enumerate((rule, later)):
+        before = {name: tensor.clone() for name, tensor in state.items()}
+        state["step"] += 1
+        smmf_step_([param], [gradient_stream((33, 47))(number).float()], [state], settings, [0])
+    assert all(equal_bits(before[name], state[name]) for name in ("m_row", "m_col", "m_sign"))
+    assert not equal_bits(before["v_row"], state["v_row"])
+
+
 def test_marginals_are_kept():
     """Row and column sums of |M| and V are what the factors decompress to."""
     shape = (96, 130)

@@ -28,7 +28,7 @@ enum sm3k_result : int32_t {
 struct sm3k_sm3_tensor {
     void *param;
     const void *grad;
-    void *momentum;             // null: no momentum
+    void *momentum;             // null: no momentum for this tensor
     const int64_t *step;        // counts this step already
     int64_t *kept;              // null unless cautious
     int64_t index;              // position in the optimizer, a key of stochastic rounding

@@ -81,7 +81,7 @@ def served_as_one(lists: Lists, rule: Rule) -> bool:
         return False
     (number,) = map(accumulator, kinds[0])
     for name, column in lists.columns.items():
-        if set(map(_dtype, column)) != {_INTEGERS.get(name, number)} or not all(map(_is_contiguous, column)):
+        if not set(map(_dtype, column)) <= {_INTEGERS.get(name, number)} or not all(map(_is_contiguous, column)):
             return False
     return rule.rounding == "nearest" or max(map(_numel, params)) <= _MOST_DRAWN
 

@@ -10,7 +10,8 @@ constexpr int MAX_TILE = 4;
 
 struct Settings {               // sm3k_hyper, digested; `beta`, `decay` as the caller's Python computes them, in double
     int32_t param_dtype, grad_dtype;
-    bool stochastic, cautious, published, has_momentum;
+    bool stochastic, cautious, published;
+    bool first_moment;          // SMMF; SM3 has momentum where a tensor has that state
     double lr, keep;            // keep: 1 - lr * weight_decay
     double eps, gradient_factor;        // gradient_factor: grad_scale, negative to ascend
     double beta, base_factor, square_factor;    // SM3: nu = base_factor * min + square_factor * g^2

@@ -51,8 +51,7 @@ def _fill_columns(lists: Lists) -> None:
         name = f"accumulator_{axis}"
         columns[name] = [states[i][name] for i in positions]
     for name in ("step", "momentum", "kept"):
-        if name in states[0]:
-            columns[name] = [state[name] for state in states]
+        columns[name] = [state[name] for state in states if name in state]
 
 
 def _table(lists: Lists) -> Table:
@@ -63,10 +62,10 @@ def _table(lists: Lists) -> Table:
     table[:, _GRAD] = addresses(lists.grads)
     table[:, _STEP] = addresses(columns["step"])
     table[:, _INDEX] = lists.indices
-    if "momentum" in columns:
-        table[:, _MOMENTUM] = addresses(columns["momentum"])
-    if "kept" in columns:
-        table[:, _KEPT] = addresses(columns["kept"])
+    # Momentum that was switched on or off in between: some have it, some have none.
+    for name, column in (("momentum", _MOMENTUM), ("kept", _KEPT)):
+        if columns[name]:
+            table[[i for i, state in enumerate(lists.states) if name in state], column] = addresses(columns[name])
     for axis, positions in enumerate(with_axis):
         table[positions, _ACCUMULATOR + axis] = addresses(columns[f"accumulator_{axis}"])
     return table

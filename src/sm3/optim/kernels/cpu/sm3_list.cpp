@@ -66,7 +66,8 @@ struct List {
     template <class F> void columns_along(int64_t t, int64_t d, F f) const {
         const sm3k_sm3_tensor &tensor = tensors[t];
         int64_t outer = 1, inner = 1;
-        for (int64_t e = folds[size_t(t)].axis + 1; e < tensor.rank; ++e) (e < d ? outer : e > d ? inner : outer) *= e == d ? 1 : tensor.shape[e];
+        for (int64_t e = folds[size_t(t)].axis + 1; e < d; ++e) outer *= tensor.shape[e];
+        for (int64_t e = d + 1; e < tensor.rank; ++e) inner *= tensor.shape[e];
         int64_t column = 0;
         for (int64_t o = 0; o < outer; ++o)
             for (int64_t k = 0; k < tensor.shape[d]; ++k)
@@ -142,7 +143,7 @@ Sm3Task task_of(const sm3k_sm3_tensor &tensor, const Fold &fold, uint64_t seed, 
     return task;
 }
 
-bool usable(const sm3k_sm3_tensor &t, bool momentum, bool masked) {
+bool usable(const sm3k_sm3_tensor &t, bool masked) {
     if (t.rank < 0 || t.rank > SM3K_MAX_RANK || !t.step || (masked && !t.kept)) return false;
     for (int64_t d = 0; d < (t.rank > 0 ? t.rank : 1); ++d)
         if (t.shape[d] < 0) return false;
@@ -150,18 +151,15 @@ bool usable(const sm3k_sm3_tensor &t, bool momentum, bool masked) {
     if (numel == 0) return true;
     for (int64_t d = 0; d < (t.rank > 0 ? t.rank : 1); ++d)
         if (!t.accumulator[d]) return false;
-    return t.param && t.grad && (t.momentum != nullptr) == momentum;
+    return t.param && t.grad;
 }
 
 }  // namespace
 
 int32_t sm3_list(const Kernels &kernels, const sm3k_sm3_tensor *tensors, int64_t count, const sm3k_hyper &hyper,
-                 const Settings &given, int32_t threads) {
-    Settings settings = given;
-    settings.has_momentum = hyper.beta > 0.0;
-    settings.cautious = settings.cautious && settings.has_momentum;
+                 const Settings &settings, int32_t threads) {
     for (int64_t t = 0; t < count; ++t)
-        if (!usable(tensors[t], settings.has_momentum, settings.cautious)) return SM3K_BAD_ARGUMENT;
+        if (!usable(tensors[t], settings.cautious)) return SM3K_BAD_ARGUMENT;
     List list{kernels, tensors, settings, hyper.param_dtype == SM3K_FLOAT64, nullptr, nullptr, nullptr, {false}};
     list.folds.reset(new (std::nothrow) Fold[size_t(count)]);
     list.tasks.reset(new (std::nothrow) Sm3Task[size_t(count)]);

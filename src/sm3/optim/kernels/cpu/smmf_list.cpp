@@ -36,8 +36,9 @@ SmmfTask task_of(const sm3k_smmf_tensor &tensor, const sm3k_hyper &hyper, const 
     const NoiseKey key = noise_key(hyper.seed, step, tensor.index);
     task.param = tensor.param;
     task.grad = tensor.grad;
-    task.m_row = tensor.m_row;
-    task.m_col = tensor.m_col;
+    // State of a first moment that is no longer wanted stays as it is.
+    task.m_row = settings.first_moment ? tensor.m_row : nullptr;
+    task.m_col = settings.first_moment ? tensor.m_col : nullptr;
     task.v_row = tensor.v_row;
     task.v_col = tensor.v_col;
     task.m_sign = tensor.m_sign;
@@ -47,7 +48,7 @@ SmmfTask task_of(const sm3k_smmf_tensor &tensor, const sm3k_hyper &hyper, const 
     task.sign_run = tensor.sign_run;
     task.sign_stride = tensor.sign_stride;
     // SMMFRule.moment_decays, in the same double arithmetic.
-    task.first_decay = settings.has_momentum ? hyper.beta * std::pow(hyper.growth_rate, double(step - 1)) : 0.0;
+    task.first_decay = settings.first_moment ? hyper.beta * std::pow(hyper.growth_rate, double(step - 1)) : 0.0;
     task.second_decay = 1.0 - std::pow(double(step), hyper.decay_rate);
     task.low_key = key.low;
     task.high_key = key.high;
@@ -70,10 +71,10 @@ bool usable(const sm3k_smmf_tensor &t, bool first, bool masked) {
 int32_t smmf_list(const Kernels &kernels, const sm3k_smmf_tensor *tensors, int64_t count, const sm3k_hyper &hyper,
                   const Settings &given, int32_t threads) {
     Settings settings = given;
-    settings.has_momentum = hyper.beta >= 0.0;
-    settings.cautious = settings.cautious && settings.has_momentum;
+    settings.first_moment = hyper.beta >= 0.0;
+    settings.cautious = settings.cautious && settings.first_moment;
     for (int64_t t = 0; t < count; ++t)
-        if (!usable(tensors[t], settings.has_momentum, settings.cautious)) return SM3K_BAD_ARGUMENT;
+        if (!usable(tensors[t], settings.first_moment, settings.cautious)) return SM3K_BAD_ARGUMENT;
     List list{kernels, tensors, settings, hyper.param_dtype == SM3K_FLOAT64, nullptr, nullptr, {false}};
     list.tasks.reset(new (std::nothrow) SmmfTask[size_t(count)]);
     list.reports.reset(new (std::nothrow) Report[size_t(count)]);

@@ -94,6 +94,10 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Smmf {
             draw(at + t * x.cols, noise);
             SM3_UNROLL for (int b = 0; b < BLOCKS; ++b) {
                 const int64_t here = at + t * x.cols + b * LANES;
+                if (FULL && (b == 0 || sizeof(P) >= 4)) {  // a cache line of 64 bytes: the same columns, a tile on
+                    prefetch(x.grad + here + T * x.cols);
+                    prefetch(x.param + here + T * x.cols);
+                }
                 V g = read<FULL, A>(x.grad + here, n);
                 if constexpr (!SIMPLE) g = g * c.gradient_factor;
                 V v = (r.v_row[t] * v_factor[b]) * c.second_decay + (g * g) * c.second_rest;
@@ -174,10 +178,10 @@ void smmf_panel(const Settings &s, const SmmfTask &task, int64_t first, int64_t 
         constexpr bool DRAW = decltype(draw)::value;
         const bool simple = s.gradient_factor == 1.0 && !s.published;
         if constexpr (FAST<P, G>) {
-            if (simple && !s.has_momentum) return Smmf<P, G, PLAIN, true, DRAW>(s, task, scratch).panel(first, last, result);
+            if (simple && !s.first_moment) return Smmf<P, G, PLAIN, true, DRAW>(s, task, scratch).panel(first, last, result);
             if (simple && !s.cautious) return Smmf<P, G, MOMENTUM, true, DRAW>(s, task, scratch).panel(first, last, result);
         }
-        if (!s.has_momentum) Smmf<P, G, PLAIN, false, DRAW>(s, task, scratch).panel(first, last, result);
+        if (!s.first_moment) Smmf<P, G, PLAIN, false, DRAW>(s, task, scratch).panel(first, last, result);
         else if (!s.cautious) Smmf<P, G, MOMENTUM, false, DRAW>(s, task, scratch).panel(first, last, result);
         else Smmf<P, G, MASKED, false, DRAW>(s, task, scratch).panel(first, last, result);
     });
