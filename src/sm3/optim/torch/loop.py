@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sm3.errors import SettingError, StateMismatchError, explain
-from sm3.optim.kernels.dispatch import kernel_for
+from sm3.optim.kernels.dispatch import Kernel, kernel_for
 from sm3.optim.rules import Rule, StateTensor
 from sm3.optim.torch import inputs
 from sm3.optim.torch.state_dict import VERSION, cloned, load_
@@ -98,9 +98,10 @@ class RuleOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         work = list(self._gather())
+        kernels = [self._kernel(part) for part in work]  # refused now, before another group has moved
         if self._may_step(work):
-            for part in work:
-                self._step_group(part)
+            for part, kernel in zip(work, kernels, strict=True):
+                self._step_group(part, kernel)
         if self._on_step is not None:
             self._on_step()
         return loss
@@ -109,11 +110,11 @@ class RuleOptimizer(Optimizer):
     def step_one(self, param: Tensor, group_number: int, position: int, index: int) -> None:
         """The same step for one parameter, whose gradient has just arrived; `release.py` calls it inside backward."""
         group = self.param_groups[group_number]
-        name = inputs.parameter_name(group, position, group_number)
-        inputs.check_gradient(name, param)
-        if param.grad is not None:
-            first = index - position
-            self._step_group(_Work(self._rule(group), group_number, first, [param], [param.grad], [position]))
+        grad = param.grad
+        if grad is not None:
+            _check_pair(param, grad, group, position, group_number)
+            work = _Work(self._rule(group), group_number, index - position, [param], [grad], [position])
+            self._step_group(work, self._kernel(work))
 
     def begin_release(self, on_step: Callable[[], None]) -> None:
         """Call `on_step` at the end of every `step()`, until `end_release`. Raises `SettingError` if one is active."""
@@ -140,13 +141,11 @@ class RuleOptimizer(Optimizer):
             for position, param in enumerate(group["params"]):
                 grad = param.grad
                 if grad is not None:
-                    if not inputs.is_plain_pair(param, grad):
-                        inputs.check_gradient(inputs.parameter_name(group, position, number), param)
+                    _check_pair(param, grad, group, position, number)
                     work.params.append(param)
                     work.grads.append(grad)
                     work.positions.append(position)
             first += len(group["params"])
-            kernel_for(self.RULE.NAME, work.rule.backend, work.params)  # refused now, before another group has moved
             yield work
 
     def _may_step(self, work: list[_Work]) -> bool:
@@ -161,8 +160,10 @@ class RuleOptimizer(Optimizer):
                 return False
         return True
 
-    def _step_group(self, work: _Work) -> None:
-        kernel = kernel_for(self.RULE.NAME, work.rule.backend, work.params)
+    def _kernel(self, work: _Work) -> Kernel:
+        return kernel_for(self.RULE.NAME, work.rule.backend, work.params)
+
+    def _step_group(self, work: _Work, kernel: Kernel) -> None:
         layout = _layout(work.rule)
         states = [self._state_of(param, layout) for param in work.params]
         if states:
@@ -243,6 +244,12 @@ class RuleOptimizer(Optimizer):
                 group.setdefault(name, default)
             group.setdefault("optimizer", self.RULE.NAME)
             group.setdefault("state_version", VERSION)
+
+
+def _check_pair(param: Tensor, grad: Tensor, group: dict[str, Any], position: int, number: int) -> None:
+    """Refuse what cannot be stepped; the usual kind passes by one look, and its name is not even built."""
+    if not inputs.is_plain_pair(param, grad):
+        inputs.check_gradient(inputs.parameter_name(group, position, number), param)
 
 
 def _foreign_group(ours: str, theirs: object) -> SettingError:
