@@ -82,7 +82,62 @@ CONTESTANTS = (
     ),
 )
 
+# What else our two can be, at no cost in state worth naming: tried when asked for by name, or all with
+# `--optimizers all`. docs/concept/quality.md says what came out.
+RECIPES = (
+    Contestant(
+        "SM3 cautious",
+        "sm3.SM3",
+        {"momentum": 0.9, "cautious": True},
+        (0.015, 0.03, 0.06, 0.12, 0.24),
+        "SM3, entries whose momentum and gradient disagree are left out",
+    ),
+    Contestant(
+        "SM3 EMA",
+        "sm3.SM3",
+        {"momentum": 0.9, "beta2": 0.95},
+        (1e-3, 2e-3, 4e-3, 8e-3, 16e-3),
+        "SM3 with an exponential mean that forgets, instead of the sum",
+    ),
+    Contestant(
+        "SM3 EMA cautious",
+        "sm3.SM3",
+        {"momentum": 0.9, "beta2": 0.95, "cautious": True},
+        (1e-3, 2e-3, 4e-3, 8e-3, 16e-3),
+        "both of these",
+    ),
+    Contestant(
+        "SMMF decay -0.5",
+        "sm3.SMMF",
+        {"decay_rate": -0.5},
+        (1e-3, 2e-3, 4e-3, 8e-3, 16e-3),
+        "SMMF with the decay rate its authors use for images",
+    ),
+    Contestant(
+        "SMMF growth 1",
+        "sm3.SMMF",
+        {"decay_rate": -0.8, "growth_rate": 1.0},
+        (1e-3, 2e-3, 4e-3, 8e-3, 16e-3),
+        "SMMF whose first moment does not fade",
+    ),
+    Contestant(
+        "SMMF cautious",
+        "sm3.SMMF",
+        {"decay_rate": -0.8, "cautious": True},
+        (1e-3, 2e-3, 4e-3, 8e-3, 16e-3),
+        "SMMF, entries whose momentum and gradient disagree are left out",
+    ),
+    Contestant(
+        "SMMF growth 1 cautious",
+        "sm3.SMMF",
+        {"decay_rate": -0.8, "growth_rate": 1.0, "cautious": True},
+        (1e-3, 2e-3, 4e-3, 8e-3, 16e-3),
+        "both of these",
+    ),
+)
+
 BASELINE = "AdamW"
+EVERYONE = "all"
 
 
 def kernels_of_ours() -> str:
@@ -101,9 +156,14 @@ def kernels_of_ours() -> str:
 
 
 def choose(names: Iterable[str] | None, rates: Mapping[str, tuple[float, ...]], count: int) -> tuple[Contestant, ...]:
-    """The contestants of these names (None: all), AdamW always; the user's rates, or the highest `count` of ours."""
-    known = {contestant.name.casefold(): contestant for contestant in CONTESTANTS}
+    """The contestants of these names (None: the five of the main job; "all": the recipes too), AdamW always.
+
+    Each with the user's rates, or with the highest `count` of ours.
+    """
+    known = {contestant.name.casefold(): contestant for contestant in (*CONTESTANTS, *RECIPES)}
     wanted = [name.strip() for name in names] if names is not None else [contestant.name for contestant in CONTESTANTS]
+    if EVERYONE in wanted:
+        wanted = [contestant.name for contestant in known.values()]
     wanted += [name for name in rates if name.casefold() not in {other.casefold() for other in wanted}]
     for name in wanted:
         if name.casefold() not in known:
@@ -111,7 +171,7 @@ def choose(names: Iterable[str] | None, rates: Mapping[str, tuple[float, ...]], 
                 explain(
                     "there is no such contestant.",
                     got=repr(name),
-                    accepted=", ".join(repr(contestant.name) for contestant in CONTESTANTS),
+                    accepted=", ".join(repr(contestant.name) for contestant in known.values()) + f", {EVERYONE!r}",
                     do="separate several by commas, for example --optimizers AdamW,SMMF",
                 )
             )

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sm3.compare.contestants import CONTESTANTS
+from sm3.compare.contestants import CONTESTANTS, RECIPES
 from sm3.compare.sweep import Outcome, final_loss
 from sm3.compare.verdict import Row
 from sm3.extras import require
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 # light enough for black. The marker says the same once more.
 _STYLES = (("#8a8a8a", "o"), ("#d98200", "s"), ("#2d8fd5", "^"), ("#12a07a", "D"), ("#c765a8", "v"))
 STYLE = {contestant.name: style for contestant, style in zip(CONTESTANTS, _STYLES, strict=True)}
+# A recipe has the colour of the plain optimizer it is made from, and a marker of its own.
+_MARKERS = "<>pPXhH*d8"
+STYLE |= {
+    recipe.name: (STYLE[recipe.name.split()[0]][0], marker)
+    for recipe, marker in zip(RECIPES, _MARKERS[: len(RECIPES)], strict=True)
+}
 
 _INK = "#010203"  # stands for the colour of the text; no other element has it
 _SETTINGS = {
