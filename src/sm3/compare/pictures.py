@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _STYLES = (("#8a8a8a", "o"), ("#d98200", "s"), ("#2d8fd5", "^"), ("#12a07a", "D"), ("#c765a8", "v"))
 STYLE = {contestant.name: style for contestant, style in zip(CONTESTANTS, _STYLES, strict=True)}
 # A recipe has the colour of the plain optimizer it is made from, and a marker of its own.
-_MARKERS = "<>pPXhH*d8"
+_MARKERS = "<>dPXp*h8H"
 STYLE |= {
     recipe.name: (STYLE[recipe.name.split()[0]][0], marker)
     for recipe, marker in zip(RECIPES, _MARKERS[: len(RECIPES)], strict=True)

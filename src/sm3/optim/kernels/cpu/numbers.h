@@ -56,18 +56,20 @@ template <bool FULL, class A> SM3_INLINE Vector<A> read(const Float16 *from, int
     return from_float16(halves<FULL>(&from->bits, n));
 }
 
-SM3_INLINE Words mix32(Words x) {  // as _mix32_ of rounding.py
-    x = (x ^ right<16>(x)) * words(0x7FEB352Du);
+SM3_INLINE Words mix32(Words x, Words key) {  // as _mix32 of rounding.py
+    x = ((x ^ right<16>(x)) * words(0x7FEB352Du)) ^ key;
     x = (x ^ right<15>(x)) * words(0x846CA68Bu);
     return x ^ right<16>(x);
 }
 
 // 16 random bits for each of 32 elements, from flat element `start` < 2^33 - 64 on: 16 in `first`, 16 in `second`.
 SM3_INLINE void noise(uint32_t low_key, uint32_t high_key, int64_t start, Words &first, Words &second) {
-    const Words low = words(low_key), high = words(high_key), at = counting(uint32_t(start >> 1));
-    Words hashed = mix32(mix32(at ^ low) ^ high);
+    constexpr uint32_t golden = 0x9E3779B9u;
+    const Words high = words(high_key);
+    const Words at = counting(0) * words(golden) + words(uint32_t(start >> 1) * golden + low_key);  // one product, of constants
+    Words hashed = mix32(at, high);
     if (start & 1) {  // half a word on: each lane's upper half, then the next lane's lower half
-        const Words next = mix32(mix32((at + words(1)) ^ low) ^ high);
+        const Words next = mix32(at + words(golden), high);
         hashed = right<16>(hashed) | left<16>(next);
     }
     first = first_halves(hashed);

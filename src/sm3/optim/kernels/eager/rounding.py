@@ -19,6 +19,7 @@ from sm3.optim.kernels.eager import tiles
 
 _MASK64 = (1 << 64) - 1
 _MASK32 = (1 << 32) - 1
+_GOLDEN = 0x9E3779B9  # odd and near 2^32 / golden ratio: its multiples fill the 32-bit circle evenly
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ def _mix64(z: int) -> int:
     return z ^ (z >> 31)
 
 
-def _mix32_(x: Tensor) -> Tensor:
-    # "lowbias32", a bijection of 32-bit words found by Wellons' hash search (2018). The products wrap at 2^64, which
-    # leaves their low 32 bits right.
+def _mix32(x: Tensor, key: Tensor) -> Tensor:
+    # "lowbias32", a bijection of 32-bit words found by Wellons' hash search (2018), with a key let in after its first
+    # product. The products wrap at 2^64, which leaves their low 32 bits right.
     x = x ^ (x >> 16)
-    x = (x * 0x7FEB352D) & _MASK32
+    x = ((x * 0x7FEB352D) & _MASK32) ^ key
     x = x ^ (x >> 15)
     x = (x * 0x846CA68B) & _MASK32
     return x ^ (x >> 16)
@@ -57,7 +58,7 @@ def noise16(key: NoiseKey, start: int, stop: int, device: torch.device) -> Tenso
     """16 random bits for each flat element [start, stop), as int32; two elements share one 32-bit hash."""
     low_key, high_key = key.words()
     words = torch.arange(start >> 1, ((stop - 1) >> 1) + 1, dtype=torch.int64, device=device)
-    hashed = _mix32_(_mix32_((words & _MASK32) ^ low_key) ^ high_key ^ (words >> 32))
+    hashed = _mix32((words * _GOLDEN + low_key) & _MASK32, (words >> 32) ^ high_key)
     halves = torch.stack([hashed & 0xFFFF, hashed >> 16], dim=-1).view(-1)
     offset = start & 1
     return halves[offset : offset + stop - start].to(torch.int32)

@@ -53,10 +53,10 @@ def quotient(x, y):
 
 
 @triton.jit
-def _mix32(x):
-    # "lowbias32", a bijection of 32-bit words found by Wellons' hash search (2018).
+def _mix32(x, key):
+    # "lowbias32", a bijection of 32-bit words found by Wellons' hash search (2018), keyed as in the eager kernel.
     x = x ^ (x >> 16)
-    x = x * 0x7FEB352D
+    x = (x * 0x7FEB352D) ^ key
     x = x ^ (x >> 15)
     x = x * 0x846CA68B
     return x ^ (x >> 16)
@@ -66,7 +66,7 @@ def _mix32(x):
 def noise16(flat, low, high):
     """16 random bits for each flat element (int64), as uint32; elements 2k and 2k+1 share one hash."""
     word = flat >> 1
-    hashed = _mix32(_mix32(word.to(tl.uint32) ^ low) ^ high ^ (word >> 32).to(tl.uint32))
+    hashed = _mix32(word.to(tl.uint32) * 0x9E3779B9 + low, high ^ (word >> 32).to(tl.uint32))
     return tl.where((flat & 1) == 0, hashed & 0xFFFF, hashed >> 16)
 
 
