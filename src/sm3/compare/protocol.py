@@ -53,7 +53,7 @@ class Protocol:
 # a range over seeds nothing can be ranked.
 QUICK = Protocol("quick", "2x128", batch=8, steps=250, rates=4, seeds=(0, 1, 2), windows=128, checks=10, log_every=5)
 THOROUGH = Protocol(
-    "thorough", "2x128", batch=8, steps=2000, rates=5, seeds=(0, 1, 2, 3, 4), windows=512, checks=16, log_every=20
+    "thorough", "2x128", batch=8, steps=2000, rates=5, seeds=(0, 1, 2, 3, 4), windows=512, checks=8, log_every=20
 )
 PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in (QUICK, THOROUGH)}
 

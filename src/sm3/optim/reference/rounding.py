@@ -4,8 +4,8 @@ Any thread, shard or resumed run asks for the same element and gets the same 16 
 anything else: one key gives a permutation of 32-bit words per block of 2^33 elements, which is enough for rounding.
 
 Source: the key is the finaliser of SplitMix64 (Steele, Lea, Flood 2014, "Fast Splittable Pseudorandom Number
-Generators"); the word is Wellons' `lowbias32` integer hash (2018) of a Weyl sequence that starts at one half of the key;
-the other half enters after the hash's first product. (Of the plain counter, pairs of words 384 apart were correlated.)
+Generators"); the word is Wellons' `lowbias32` integer hash (2018) of a Weyl sequence that starts at one half of the
+key; the other half enters after the hash's first product. (Of the plain counter, words 384 apart were correlated.)
 Adding noise below the cut and truncating is textbook stochastic rounding.
 """
 

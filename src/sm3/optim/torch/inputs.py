@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,8 +14,9 @@ from sm3.errors import GradientError, ParameterError, explain
 from sm3.optim.rules import Rule
 from sm3.optim.rules.storage import PARAMETER_DTYPES
 
-_PLAIN_TYPES = (Tensor, torch.nn.Parameter)
-_PLAIN_DTYPES = tuple(getattr(torch, name) for name in PARAMETER_DTYPES)
+_PLAIN_TYPES = {Tensor, torch.nn.Parameter}
+_PLAIN_DTYPES = {getattr(torch, name) for name in PARAMETER_DTYPES}
+_dtype, _shape, _layout, _device, _is_cpu = map(attrgetter, ("dtype", "shape", "layout", "device", "is_cpu"))
 
 
 def check_settings(rule: type[Rule], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,6 +80,34 @@ def _refusal(param: Tensor) -> tuple[str, str, str] | None:
 def _is_sharded(tensor: Tensor) -> bool:
     # By name: importing torch.distributed.tensor costs 0.3 s, and who has a DTensor has paid for it already.
     return any(base.__name__ == "DTensor" for base in type(tensor).__mro__)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What can change about parameters between two steps, column by column: a tenth of the time of one by one."""
+
+    shapes: list[torch.Size]
+    dtypes: list[torch.dtype]
+    devices: list[torch.device] | None  # None: all on the CPU
+
+    @classmethod
+    def at(cls, params: Sequence[Tensor]) -> Self:
+        devices = None if all(map(_is_cpu, params)) else list(map(_device, params))
+        return cls(list(map(_shape, params)), list(map(_dtype, params)), devices)
+
+
+def are_plain_pairs(params: Sequence[Tensor], grads: Sequence[Tensor], look: Look) -> bool:
+    """Whether all are on the CPU and `is_plain_pair` holds for each."""
+    return (
+        look.devices is None
+        and set(map(type, params)) <= _PLAIN_TYPES
+        and set(map(type, grads)) <= {Tensor}
+        and set(map(_layout, grads)) <= {torch.strided}
+        and set(look.dtypes) <= _PLAIN_DTYPES
+        and list(map(_dtype, grads)) == look.dtypes
+        and list(map(_shape, grads)) == look.shapes
+        and all(map(_is_cpu, grads))
+    )
 
 
 def is_plain_pair(param: Tensor, grad: Tensor) -> bool:

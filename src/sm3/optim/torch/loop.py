@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sm3.errors import SettingError, StateMismatchError, explain
-from sm3.optim.kernels.dispatch import Kernel, kernel_for
+from sm3.optim.kernels.dispatch import Kernel, count_steps, kernel_for
 from sm3.optim.rules import Rule, StateTensor
 from sm3.optim.torch import inputs
 from sm3.optim.torch.state_dict import VERSION, cloned, load_
+from sm3.optim.torch.work import Seen, Work
 
 
 def _layout(rule: Rule) -> Rule:
@@ -36,22 +37,6 @@ def _declared(rule: Rule, shape: tuple[int, ...], dtype: str) -> tuple[StateTens
     return rule.state(shape, dtype)
 
 
-@dataclass
-class _Work:
-    """What one group contributes to one step."""
-
-    rule: Rule
-    number: int  # of the group
-    first: int  # index of the group's first parameter among all parameters of the optimizer
-    params: list[Tensor] = field(default_factory=list)
-    grads: list[Tensor] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)  # of each parameter in its group
-
-    @property
-    def indices(self) -> list[int]:
-        return [self.first + position for position in self.positions]
-
-
 class RuleOptimizer(Optimizer):
     """A `torch.optim.Optimizer` whose mathematics, state and hyper-parameters are those of a rule."""
 
@@ -59,12 +44,12 @@ class RuleOptimizer(Optimizer):
     # Set while gradients are released in backward (`release.py`); a copy of the optimizer starts without.
     _on_step: Callable[[], None] | None = None
 
-    # What each parameter and its state were when they were last held against the rule: a step costs microseconds per
-    # parameter, and these checks would be most of them. Emptied by loading, absent from copies.
-    _checked: dict[Tensor, tuple[Rule, dict[str, Tensor], torch.Size, torch.dtype, torch.device]]
+    # By number of the group. Emptied by loading, absent from copies.
+    _seen: dict[int, Seen]
+    _kernels: dict[int, tuple[str | None, Kernel]]
 
     def __init__(self, params: Any, settings: dict[str, Any]):
-        self._checked = {}
+        self._seen, self._kernels = {}, {}
         checked = inputs.check_settings(self.RULE, settings)
         super().__init__(params, {**checked, "optimizer": self.RULE.NAME, "state_version": VERSION})
 
@@ -113,8 +98,10 @@ class RuleOptimizer(Optimizer):
         grad = param.grad
         if grad is not None:
             _check_pair(param, grad, group, position, group_number)
-            work = _Work(self._rule(group), group_number, index - position, [param], [grad], [position])
-            self._step_group(work, self._kernel(work))
+            look = inputs.Look.at([param])
+            work = Work(self._rule(group), group_number, index - position, [param], [grad], [position], look)
+            kernel = kernel_for(self.RULE.NAME, work.rule.backend, work.params)
+            self._run(work, kernel, [self._state_of(param, _layout(work.rule))])
 
     def begin_release(self, on_step: Callable[[], None]) -> None:
         """Call `on_step` at the end of every `step()`, until `end_release`. Raises `SettingError` if one is active."""
@@ -133,22 +120,24 @@ class RuleOptimizer(Optimizer):
         """Back to ordinary steps."""
         self._on_step = None
 
-    def _gather(self) -> Iterator[_Work]:
+    def _gather(self) -> Iterator[Work]:
         """The parameters that have gradients, group by group, each checked."""
         first = 0
         for number, group in enumerate(self.param_groups):
-            work = _Work(self._rule(group), number, first)
-            for position, param in enumerate(group["params"]):
-                grad = param.grad
-                if grad is not None:
+            params = group["params"]
+            positions: Sequence[int] = range(len(params))
+            grads = [param.grad for param in params]
+            if any(grad is None for grad in grads):
+                positions = [position for position, grad in enumerate(grads) if grad is not None]
+                params, grads = [params[i] for i in positions], [grads[i] for i in positions]
+            look = inputs.Look.at(params)
+            if not inputs.are_plain_pairs(params, grads, look):
+                for position, param, grad in zip(positions, params, grads, strict=True):
                     _check_pair(param, grad, group, position, number)
-                    work.params.append(param)
-                    work.grads.append(grad)
-                    work.positions.append(position)
+            yield Work(self._rule(group), number, first, params, grads, positions, look)
             first += len(group["params"])
-            yield work
 
-    def _may_step(self, work: list[_Work]) -> bool:
+    def _may_step(self, work: list[Work]) -> bool:
         """Obey `nonfinite`: go on, leave the whole step undone, or raise. Nothing is read for "propagate"."""
         for part in work:
             policy = part.rule.nonfinite
@@ -160,14 +149,26 @@ class RuleOptimizer(Optimizer):
                 return False
         return True
 
-    def _kernel(self, work: _Work) -> Kernel:
-        return kernel_for(self.RULE.NAME, work.rule.backend, work.params)
+    def _kernel(self, work: Work) -> Kernel:
+        """The kernel of a group, kept from step to step where it has a memory of its own."""
+        backend = work.rule.backend
+        kept = self._kernels.get(work.number)
+        if kept is not None and kept[0] == backend and backend in (None, "cpu"):
+            return kept[1]
+        kernel = kernel_for(self.RULE.NAME, backend, work.params)
+        self._kernels[work.number] = backend, kernel
+        return kernel
 
-    def _step_group(self, work: _Work, kernel: Kernel) -> None:
-        layout = _layout(work.rule)
-        states = [self._state_of(param, layout) for param in work.params]
+    def _step_group(self, work: Work, kernel: Kernel) -> None:
+        layout, seen = _layout(work.rule), self._seen.get(work.number)
+        if seen is None or not seen.still(layout, work, self.state):
+            states = [self._state_of(param, layout) for param in work.params]
+            seen = self._seen[work.number] = Seen(layout, list(work.params), states, work.look)
+        self._run(work, kernel, seen.states)
+
+    def _run(self, work: Work, kernel: Kernel, states: list[dict[str, Tensor]]) -> None:
         if states:
-            torch._foreach_add_([state["step"] for state in states], 1)
+            count_steps([state["step"] for state in states])
         kernel(work.params, work.grads, states, work.rule, work.indices)
 
     def _rule(self, group: dict[str, Any]) -> Rule:
@@ -180,16 +181,6 @@ class RuleOptimizer(Optimizer):
     def _state_of(self, param: Tensor, layout: Rule) -> dict[str, Tensor]:
         """The state of a parameter, allocated where missing, on the parameter's device (`step` on the CPU)."""
         state: dict[str, Tensor] = self.state[param]
-        seen = self._checked.get(param)
-        if (
-            seen is not None
-            and seen[0] is layout
-            and seen[1] is state
-            and seen[2] == param.shape
-            and seen[3] is param.dtype
-            and seen[4] == param.device
-        ):
-            return state
         for declared in _declared(layout, tuple(param.shape), inputs.dtype_name(param)):
             tensor = state.get(declared.name)
             device = torch.device("cpu") if declared.name == "step" else param.device
@@ -199,7 +190,6 @@ class RuleOptimizer(Optimizer):
                 raise _changed_shape(param, declared, tensor)
             elif tensor.device != device:
                 state[declared.name] = tensor.to(device)
-        self._checked[param] = (layout, state, param.shape, param.dtype, param.device)
         return state
 
     @torch.no_grad()
@@ -238,7 +228,7 @@ class RuleOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._checked = {}
+        self._seen, self._kernels = {}, {}
         for group in self.param_groups:  # settings that an older version did not have yet
             for name, default in self.RULE.defaults().items():
                 group.setdefault(name, default)

@@ -13,7 +13,7 @@
 #endif
 
 // Raised whenever a struct or the meaning of a field changes; library.py refuses another number.
-constexpr int32_t SM3K_ABI = 1;
+constexpr int32_t SM3K_ABI = 2;
 constexpr int32_t SM3K_MAX_RANK = 8;
 
 enum sm3k_dtype : int32_t { SM3K_FLOAT32 = 0, SM3K_BFLOAT16 = 1, SM3K_FLOAT16 = 2, SM3K_FLOAT64 = 3 };
@@ -68,6 +68,8 @@ SM3K_EXPORT const char *sm3k_isa();
 SM3K_EXPORT int32_t sm3k_set_isa(const char *name);     // "auto", "generic", "avx2", "avx512"; not during a step
 SM3K_EXPORT int32_t sm3k_sm3_step(const sm3k_sm3_tensor *tensors, int64_t count, const sm3k_hyper *hyper, int32_t threads);
 SM3K_EXPORT int32_t sm3k_smmf_step(const sm3k_smmf_tensor *tensors, int64_t count, const sm3k_hyper *hyper, int32_t threads);
+// Adds 1 to each of `count` step counters.
+SM3K_EXPORT void sm3k_count(int64_t *const *steps, int64_t count);
 // Rows of a panel: depends on the shape only, never on threads or instruction set.
 SM3K_EXPORT int64_t sm3k_panel_rows(int64_t rows, int64_t cols);
 // Three arrays read, two written in place (float32): the bandwidth bound that the benchmark prints.

@@ -1,8 +1,9 @@
 """What both rules share: which tensors the library serves, the settings as a C struct, and the call itself.
 
 A table describes a parameter list: one row of 64-bit integers per parameter, addresses and lengths, laid out as the
-structs of abi.h. Addresses are read anew at every step, because a tensor may move between two steps; a list is looked
-at column by column, which costs a tenth of a microsecond per tensor where a loop in Python costs one.
+structs of abi.h. A list is looked at column by column, which costs a twentieth of a microsecond per tensor where a loop
+in Python costs one. A `Memory` keeps the table from one step to the next; what can change in between, where each tensor
+lies above all, is read anew at every step.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
+from itertools import chain
+from operator import attrgetter, is_
 
 import numpy as np
 import torch
@@ -40,6 +42,7 @@ _address, _is_contiguous, _is_neg, _dim, _numel = (
 )
 
 Table = NDArray[np.int64]
+PARAM, GRAD = range(2)  # the first columns of every table
 
 
 @dataclass
@@ -69,21 +72,73 @@ class Lists:
 
 def served_as_one(lists: Lists, rule: Rule) -> bool:
     """Whether the library takes the list as it is, which is the usual case: one pair of dtypes, all contiguous."""
-    params, grads = lists.params, lists.grads
-    kinds = set(map(_dtype, params)), set(map(_dtype, grads))
-    if len(kinds[0]) != 1 or len(kinds[1]) != 1 or (*kinds[0], *kinds[1]) not in _SERVED:
+    if not _pairs_served(lists):
         return False
-    if not (set(map(type, params)) <= _PLAIN and set(map(type, grads)) <= _PLAIN):
-        return False
-    if not (all(map(_is_contiguous, params)) and all(map(_is_contiguous, grads))):
-        return False
-    if any(map(_is_neg, params)) or any(map(_is_neg, grads)):
-        return False
-    (number,) = map(accumulator, kinds[0])
+    number = accumulator(lists.params[0].dtype)
     for name, column in lists.columns.items():
         if not set(map(_dtype, column)) <= {_INTEGERS.get(name, number)} or not all(map(_is_contiguous, column)):
             return False
-    return rule.rounding == "nearest" or max(map(_numel, params)) <= _MOST_DRAWN
+    return rule.rounding == "nearest" or max(map(_numel, lists.params)) <= _MOST_DRAWN
+
+
+def _pairs_served(lists: Lists) -> bool:
+    """The part of it that concerns parameters and gradients, which may change between two steps."""
+    params, grads = lists.params, lists.grads
+    kinds = set(map(_dtype, params)), set(map(_dtype, grads))
+    return (
+        len(kinds[0]) == len(kinds[1]) == 1
+        and (*kinds[0], *kinds[1]) in _SERVED
+        and set(map(type, params)) <= _PLAIN
+        and set(map(type, grads)) <= _PLAIN
+        and all(map(_is_contiguous, params))
+        and all(map(_is_contiguous, grads))
+        and not any(map(_is_neg, params))
+        and not any(map(_is_neg, grads))
+    )
+
+
+class Memory:
+    """The table of the last step: while a kernel sees the same tensors in the same places, only gradients move."""
+
+    def __init__(self) -> None:
+        self._table: Table | None = None
+
+    def keep(self, table: Table, lists: Lists, settings: object) -> None:
+        """Remember the table of a step that was one call of the library."""
+        self._table, self._settings = table, settings
+        self._params, self._shapes, self._indices = list(lists.params), lists.shapes(), list(lists.indices)
+        self._kinds = lists.params[0].dtype, lists.grads[0].dtype
+        self._state = _all_state(lists)
+        self._places = addresses(self._state)
+
+    def table(self, lists: Lists, settings: object) -> Table | None:
+        """That table with parameters and gradients where they are now, or None if it is no longer the right one.
+
+        `settings`: of the rule, those that a table depends on. The same state tensor in the same place has the dtype
+        and the strides it had; parameters may have been given other data, so they are looked at as gradients are.
+        """
+        if self._table is None or settings != self._settings:
+            return None
+        state = _all_state(lists)
+        if not (_same_objects(lists.params, self._params) and _same_objects(state, self._state)):
+            return None
+        if not (_pairs_served(lists) and (lists.params[0].dtype, lists.grads[0].dtype) == self._kinds):
+            return None
+        if lists.shapes() != self._shapes or list(lists.indices) != self._indices:
+            return None
+        if not np.array_equal(addresses(state), self._places):
+            return None
+        self._table[:, PARAM] = addresses(lists.params)
+        self._table[:, GRAD] = addresses(lists.grads)
+        return self._table
+
+
+def _all_state(lists: Lists) -> list[Tensor]:
+    return list(chain.from_iterable(map(dict.values, lists.states)))
+
+
+def _same_objects(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 DIRECT, COPY, EAGER = range(3)  # who steps a parameter: the library in place, the library on copies, the eager kernel
@@ -117,18 +172,28 @@ def step(
     lists: Lists,
     rule: Rule,
     fill_columns: Callable[[Lists], None],
-    call: Callable[[Lists], None],  # one call of the library
+    make_table: Callable[[Lists], Table],
+    call: Callable[[Table, Lists], None],  # one call of the library
     native: Callable[..., None],  # this rule's whole step, for copies
     eager: Callable[..., None],
     grad_scale: float,
     *,
     most_dimensions: int,
+    memory: Memory | None = None,
+    settings: object = None,  # what a table depends on, for the memory
 ) -> None:
     """Hand each parameter to who can step it: usually one call for all."""
+    remembered = memory.table(lists, settings) if memory is not None else None
+    if remembered is not None:
+        call(remembered, lists)
+        return
     if max(map(_dim, lists.params)) <= most_dimensions:
         fill_columns(lists)
         if served_as_one(lists, rule):
-            call(lists)
+            table = make_table(lists)
+            call(table, lists)
+            if memory is not None:
+                memory.keep(table, lists, settings)
             return
     parts: dict[object, list[int]] = {}
     for i, (param, grad, state) in enumerate(zip(lists.params, lists.grads, lists.states, strict=True)):
@@ -146,7 +211,7 @@ def step(
         else:
             part = lists.at(positions)
             fill_columns(part)
-            call(part)
+            call(make_table(part), part)
 
 
 def _step_copy(one: Lists, rule: Rule, native: Callable[..., None], grad_scale: float) -> None:

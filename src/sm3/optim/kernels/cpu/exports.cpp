@@ -82,6 +82,10 @@ int32_t sm3k_smmf_step(const sm3k_smmf_tensor *tensors, int64_t count, const sm3
     return step(tensors, count, hyper, threads, smmf_list);
 }
 
+void sm3k_count(int64_t *const *steps, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) ++*steps[i];
+}
+
 int64_t sm3k_panel_rows(int64_t rows, int64_t cols) { return panel_rows(rows, cols); }
 
 void sm3k_probe(float *first, float *second, const float *third, int64_t numel, int32_t threads) {

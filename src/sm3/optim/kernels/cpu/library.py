@@ -13,9 +13,12 @@ from ctypes import POINTER, Structure, c_char_p, c_double, c_int32, c_int64, c_u
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sm3.errors import MissingExtraError, SettingError, explain
 
-ABI = 1  # SM3K_ABI of abi.h
+ABI = 2  # SM3K_ABI of abi.h
 MAX_RANK = 8  # SM3K_MAX_RANK
 ISAS = ("generic", "avx2", "avx512")
 
@@ -62,6 +65,8 @@ def _declare(library: ctypes.CDLL) -> None:
     library.sm3k_set_isa.argtypes = [c_char_p]
     for step in (library.sm3k_sm3_step, library.sm3k_smmf_step):
         step.argtypes = [c_void_p, c_int64, POINTER(Hyper), c_int32]
+    library.sm3k_count.argtypes = [c_void_p, c_int64]
+    library.sm3k_count.restype = None
     library.sm3k_panel_rows.argtypes = [c_int64, c_int64]
     library.sm3k_panel_rows.restype = c_int64
     library.sm3k_probe.argtypes = [c_void_p, c_void_p, c_void_p, c_int64, c_int32]
@@ -113,6 +118,11 @@ def isa() -> str:
 def set_isa(name: str) -> None:
     """Use another instruction set from now on; for tests. Not while a step runs."""
     _set_isa(library(), name)
+
+
+def count(steps: NDArray[np.int64]) -> None:
+    """Add 1 to the int64 at each of these addresses."""
+    library().sm3k_count(steps.ctypes.data, len(steps))
 
 
 def probe(first: int, second: int, third: int, numel: int, threads: int) -> None:

@@ -14,12 +14,12 @@ import numpy as np
 from torch import Tensor
 
 from sm3.optim.kernels.cpu import library
-from sm3.optim.kernels.cpu.call import Lists, Table, addresses, run, step
+from sm3.optim.kernels.cpu.call import GRAD, PARAM, Lists, Memory, Table, addresses, run, step
 from sm3.optim.kernels.eager import sm3 as eager
 from sm3.optim.rules.sm3 import SM3Rule
 
 # Columns of sm3k_sm3_tensor in abi.h; after the rank come the accumulators, then the shape.
-_PARAM, _GRAD, _MOMENTUM, _STEP, _KEPT, _INDEX, _RANK, _ACCUMULATOR = range(8)
+_MOMENTUM, _STEP, _KEPT, _INDEX, _RANK, _ACCUMULATOR = range(2, 8)
 _SHAPE = _ACCUMULATOR + library.MAX_RANK
 _WIDTH = _SHAPE + library.MAX_RANK
 
@@ -31,18 +31,29 @@ def sm3_step_(
     rule: SM3Rule,
     indices: Sequence[int],  # position of each parameter in the optimizer, a key of stochastic rounding
     grad_scale: float = 1.0,  # every gradient is multiplied by it
+    memory: Memory | None = None,  # of one caller with, usually, the same tensors at every step
 ) -> None:
     """One step of SM3 on every parameter of the list. Scratch: one vector of columns per 64 rows, per thread."""
     if not params:
         return
 
-    def call(lists: Lists) -> None:
+    def call(table: Table, lists: Lists) -> None:
         hyper = {"beta": rule.momentum, "beta2": -1.0 if rule.beta2 is None else rule.beta2}
-        run(library.library().sm3k_sm3_step, _table(lists), lists, rule, hyper, grad_scale)
+        run(library.library().sm3k_sm3_step, table, lists, rule, hyper, grad_scale)
 
-    lists = Lists(params, grads, states, indices)
-    most = -1 if rule.variant == "I" else library.MAX_RANK
-    step(lists, rule, _fill_columns, call, sm3_step_, eager.sm3_step_, grad_scale, most_dimensions=most)
+    step(
+        Lists(params, grads, states, indices),
+        rule,
+        _fill_columns,
+        _table,
+        call,
+        sm3_step_,
+        eager.sm3_step_,
+        grad_scale,
+        most_dimensions=-1 if rule.variant == "I" else library.MAX_RANK,
+        memory=memory,
+        settings=(rule.variant, rule.rounding),
+    )
 
 
 def _fill_columns(lists: Lists) -> None:
@@ -58,8 +69,8 @@ def _table(lists: Lists) -> Table:
     """One row per parameter."""
     template, with_axis = _template(lists.shapes())
     table, columns = template.copy(), lists.columns
-    table[:, _PARAM] = addresses(lists.params)
-    table[:, _GRAD] = addresses(lists.grads)
+    table[:, PARAM] = addresses(lists.params)
+    table[:, GRAD] = addresses(lists.grads)
     table[:, _STEP] = addresses(columns["step"])
     table[:, _INDEX] = lists.indices
     # Momentum that was switched on or off in between: some have it, some have none.

@@ -19,13 +19,13 @@ import numpy as np
 from torch import Tensor
 
 from sm3.optim.kernels.cpu import library
-from sm3.optim.kernels.cpu.call import Lists, Table, addresses, run, step
+from sm3.optim.kernels.cpu.call import GRAD, PARAM, Lists, Memory, Table, addresses, run, step
 from sm3.optim.kernels.eager import smmf as eager
 from sm3.optim.rules.shapes import near_square, rows_and_columns, signs_follow_rows
 from sm3.optim.rules.smmf import SMMFRule
 
 # Columns of sm3k_smmf_tensor in abi.h.
-_PARAM, _GRAD, _STEP, _KEPT, _INDEX = range(5)
+_STEP, _KEPT, _INDEX = range(2, 5)
 _GEOMETRY = slice(5, 10)
 _FACTORS = {"m_row": 10, "m_col": 11, "m_sign": 12, "v_row": 13, "v_col": 14}
 _WIDTH = 15
@@ -38,12 +38,16 @@ def smmf_step_(
     rule: SMMFRule,
     indices: Sequence[int],  # position of each parameter in the optimizer, a key of stochastic rounding
     grad_scale: float = 1.0,  # every gradient is multiplied by it
+    memory: Memory | None = None,  # of one caller with, usually, the same tensors at every step
 ) -> None:
     """One step of SMMF on every parameter of the list. Scratch: two vectors of columns per 64 rows, per thread."""
     if not params:
         return
 
-    def call(lists: Lists) -> None:
+    def make_table(lists: Lists) -> Table:
+        return _table(lists, rule.published)
+
+    def call(table: Table, lists: Lists) -> None:
         hyper = {
             "eps": rule.eps,
             "beta": -1.0 if rule.beta is None else rule.beta,
@@ -51,10 +55,21 @@ def smmf_step_(
             "decay_rate": rule.decay_rate,
             "published": rule.published,
         }
-        run(library.library().sm3k_smmf_step, _table(lists, rule.published), lists, rule, hyper, grad_scale)
+        run(library.library().sm3k_smmf_step, table, lists, rule, hyper, grad_scale)
 
-    lists = Lists(params, grads, states, indices)
-    step(lists, rule, _fill_columns, call, smmf_step_, eager.smmf_step_, grad_scale, most_dimensions=sys.maxsize)
+    step(
+        Lists(params, grads, states, indices),
+        rule,
+        _fill_columns,
+        make_table,
+        call,
+        smmf_step_,
+        eager.smmf_step_,
+        grad_scale,
+        most_dimensions=sys.maxsize,
+        memory=memory,
+        settings=(rule.published, rule.rounding),
+    )
 
 
 def _fill_columns(lists: Lists) -> None:
@@ -67,8 +82,8 @@ def _fill_columns(lists: Lists) -> None:
 def _table(lists: Lists, published: bool) -> Table:
     """One row per parameter."""
     table, columns = _template(lists.shapes(), published).copy(), lists.columns
-    table[:, _PARAM] = addresses(lists.params)
-    table[:, _GRAD] = addresses(lists.grads)
+    table[:, PARAM] = addresses(lists.params)
+    table[:, GRAD] = addresses(lists.grads)
     table[:, _STEP] = addresses(columns["step"])
     table[:, _INDEX] = lists.indices
     if "kept" in columns:
