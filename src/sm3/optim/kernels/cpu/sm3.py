@@ -41,7 +41,7 @@ def sm3_step_(
         run(library.library().sm3k_sm3_step, _table(lists), lists, rule, hyper, grad_scale)
 
     lists = Lists(params, grads, states, indices)
-    most = -1 if rule.variant == "I" else library.MAX_RANK
+    most = -1 if rule.variant == "I" or rule.update_rms is not None else library.MAX_RANK
     step(lists, rule, _fill_columns, call, sm3_step_, eager.sm3_step_, grad_scale, most_dimensions=most)
 
 

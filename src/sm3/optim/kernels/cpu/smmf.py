@@ -54,7 +54,8 @@ def smmf_step_(
         run(library.library().sm3k_smmf_step, _table(lists, rule.published), lists, rule, hyper, grad_scale)
 
     lists = Lists(params, grads, states, indices)
-    step(lists, rule, _fill_columns, call, smmf_step_, eager.smmf_step_, grad_scale, most_dimensions=sys.maxsize)
+    most = sys.maxsize if rule.update_rms is None else -1
+    step(lists, rule, _fill_columns, call, smmf_step_, eager.smmf_step_, grad_scale, most_dimensions=most)
 
 
 def _fill_columns(lists: Lists) -> None:
