@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sm3.errors import MissingExtraError, SettingError, explain
 
-ABI = 1  # SM3K_ABI of abi.h
+ABI = 2  # SM3K_ABI of abi.h
 MAX_RANK = 8  # SM3K_MAX_RANK
 ISAS = ("generic", "avx2", "avx512")
 
@@ -32,6 +32,7 @@ class Hyper(Structure):
     _fields_ = (
         *((name, c_double) for name in ("lr", "weight_decay", "eps", "beta", "beta2", "growth_rate", "decay_rate")),
         ("grad_scale", c_double),
+        ("update_rms", c_double),
         ("seed", c_uint64),
         *((name, c_int32) for name in ("param_dtype", "grad_dtype", "stochastic", "cautious", "maximize", "published")),
     )

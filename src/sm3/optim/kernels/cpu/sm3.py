@@ -18,10 +18,11 @@ from sm3.optim.kernels.cpu.call import Lists, Table, addresses, run, step
 from sm3.optim.kernels.eager import sm3 as eager
 from sm3.optim.rules.sm3 import SM3Rule
 
-# Columns of sm3k_sm3_tensor in abi.h; after the rank come the accumulators, then the shape.
+# Columns of sm3k_sm3_tensor in abi.h; after the rank come the accumulators, the shape, the root mean square.
 _PARAM, _GRAD, _MOMENTUM, _STEP, _KEPT, _INDEX, _RANK, _ACCUMULATOR = range(8)
 _SHAPE = _ACCUMULATOR + library.MAX_RANK
-_WIDTH = _SHAPE + library.MAX_RANK
+_RMS = _SHAPE + library.MAX_RANK
+_WIDTH = _RMS + 1
 
 
 def sm3_step_(
@@ -41,7 +42,7 @@ def sm3_step_(
         run(library.library().sm3k_sm3_step, _table(lists), lists, rule, hyper, grad_scale)
 
     lists = Lists(params, grads, states, indices)
-    most = -1 if rule.variant == "I" or rule.update_rms is not None else library.MAX_RANK
+    most = -1 if rule.variant == "I" else library.MAX_RANK
     step(lists, rule, _fill_columns, call, sm3_step_, eager.sm3_step_, grad_scale, most_dimensions=most)
 
 
@@ -50,7 +51,7 @@ def _fill_columns(lists: Lists) -> None:
     for axis, positions in enumerate(_template(lists.shapes())[1]):
         name = f"accumulator_{axis}"
         columns[name] = [states[i][name] for i in positions]
-    for name in ("step", "momentum", "kept"):
+    for name in ("step", "momentum", "kept", "rms"):
         columns[name] = [state[name] for state in states if name in state]
 
 
@@ -63,7 +64,7 @@ def _table(lists: Lists) -> Table:
     table[:, _STEP] = addresses(columns["step"])
     table[:, _INDEX] = lists.indices
     # Momentum that was switched on or off in between: some have it, some have none.
-    for name, column in (("momentum", _MOMENTUM), ("kept", _KEPT)):
+    for name, column in (("momentum", _MOMENTUM), ("kept", _KEPT), ("rms", _RMS)):
         if columns[name]:
             table[[i for i, state in enumerate(lists.states) if name in state], column] = addresses(columns[name])
     for axis, positions in enumerate(with_axis):
