@@ -39,11 +39,15 @@ CASES = [
     Case("sm3-I", SM3, {"lr": 0.1, "variant": "I"}),
     Case("sm3-I-ema-no-momentum", SM3, {"lr": 0.01, "variant": "I", "beta2": 0.9, "momentum": 0.0}),
     Case("sm3-cautious", SM3, {"lr": 0.1, "cautious": True}),
+    Case("sm3-update-rms", SM3, {"lr": 0.1, "update_rms": 0.2, "cautious": True}),
+    Case("sm3-update-rms-no-momentum", SM3, {"lr": 0.1, "update_rms": 0.2, "momentum": 0.0, "beta2": 0.95}),
     Case("smmf", SMMF, {"lr": 1e-2}),
     Case("smmf-decay", SMMF, {"lr": 1e-2, "weight_decay": 0.1, "decay_rate": -0.8, "growth_rate": 1.0}),
     Case("smmf-no-first-moment", SMMF, {"lr": 1e-2, "beta": None}),
     Case("smmf-published", SMMF, {"lr": 1e-2, "published": True}),
     Case("smmf-published-no-first-moment", SMMF, {"lr": 1e-2, "published": True, "beta": None, "weight_decay": 0.01}),
+    Case("smmf-update-rms", SMMF, {"lr": 1e-2, "update_rms": 0.2, "weight_decay": 0.1}),
+    Case("smmf-update-rms-no-first-moment", SMMF, {"lr": 1e-2, "update_rms": 0.3, "beta": None}),
     Case("smmf-cautious", SMMF, {"lr": 1e-2, "cautious": True}),
 ]
 

@@ -83,6 +83,7 @@ struct Model {
             a.shape[1] = shape.cols;
             a.accumulator[0] = block(shape.rows, number);
             a.accumulator[1] = block(shape.cols, number);
+            a.rms = static_cast<float *>(block(1, 4));
             sm3.push_back(a);
             sm3k_smmf_tensor b{};
             b.param = block(numel, width(param));
@@ -101,6 +102,7 @@ struct Model {
             b.v_row = block(b.rows, number);
             b.v_col = block(b.cols, number);
             b.m_sign = static_cast<uint8_t *>(block(numel / shape.run * ((shape.stride + 7) / 8) + (numel % shape.run ? 1 : 0), 1));
+            b.rms = static_cast<float *>(block(1, 4));
             smmf.push_back(b);
         }
     }
@@ -112,7 +114,7 @@ struct Model {
     }
 };
 
-Bytes run(int32_t param, int32_t grad, bool stochastic, bool cautious, int threads) {
+Bytes run(int32_t param, int32_t grad, int form, int threads) {
     state = 1;
     Model model(param, grad);
     sm3k_hyper hyper{};
@@ -126,8 +128,9 @@ Bytes run(int32_t param, int32_t grad, bool stochastic, bool cautious, int threa
     hyper.grad_scale = 1.0;
     hyper.param_dtype = param;
     hyper.grad_dtype = grad;
-    hyper.stochastic = stochastic;
-    hyper.cautious = cautious;
+    hyper.stochastic = form & 1;
+    hyper.cautious = (form & 2) != 0;
+    hyper.update_rms = form & 4 ? 0.2 : 0.0;
     for (model.step = 1; model.step <= 3; ++model.step) {
         const int32_t first = sm3k_sm3_step(model.sm3.data(), int64_t(model.sm3.size()), &hyper, threads);
         const int32_t second = sm3k_smmf_step(model.smmf.data(), int64_t(model.smmf.size()), &hyper, threads);
@@ -142,9 +145,9 @@ Bytes run(int32_t param, int32_t grad, bool stochastic, bool cautious, int threa
 void check(const char *isa) {
     const int32_t kinds[][2] = {{0, 0}, {1, 1}, {1, 0}, {2, 2}, {2, 0}, {3, 3}};
     for (const auto &kind : kinds)
-        for (int form = 0; form < 4; ++form) {
-            const Bytes alone = run(kind[0], kind[1], form & 1, form & 2, 1);
-            if (alone != run(kind[0], kind[1], form & 1, form & 2, 3)) {
+        for (int form = 0; form < 8; ++form) {
+            const Bytes alone = run(kind[0], kind[1], form, 1);
+            if (alone != run(kind[0], kind[1], form, 3)) {
                 std::fprintf(stderr, "%s: dtypes %d %d, form %d: three threads differ from one\n", isa, kind[0], kind[1], form);
                 std::exit(1);
             }

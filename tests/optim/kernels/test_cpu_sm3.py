@@ -41,7 +41,7 @@ def compare(rule, shapes, dtype, *, steps=3, grad_dtype=None, change=None, step=
 @EVERY_CASE
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_shape_and_dtype_equals_eager(every_isa, case, dtype):
-    """Parameters, accumulators, momentum, kept counts."""
+    """Parameters, accumulators, momentum, kept counts, root mean squares."""
     compare(rule_of(case), list(SHAPES.values()) + FLAT + MATRICES, dtype)
 
 

@@ -75,7 +75,7 @@ def compare(rule, shapes, dtype, *, steps=3, grad_dtype=None, change=None, step=
         for i, shape in enumerate(shapes):
             mine, other = states[0][i], states[1][i]
             assert equal_bits(ours[i], theirs[i]), (shape, number, "parameter")
-            for name in ("m_sign", "kept"):
+            for name in ("m_sign", "kept", "rms"):
                 assert name not in mine or torch.equal(mine[name], other[name]), (shape, number, name)
             if change is None:
                 assert_factors_close(mine, other, factor_bounds(shape, dtype, published=rule.published))

@@ -38,7 +38,8 @@ def test_it_steps_every_shape_in_every_dtype_and_stays_finite(case, dtype):
             assert param.isfinite().all()
             for name, tensor in optimizer.state[param].items():
                 floating = torch.float64 if dtype == torch.float64 else torch.float32
-                expected = {"step": torch.int64, "kept": torch.int64, "m_sign": torch.uint8}.get(name, floating)
+                declared = {"step": torch.int64, "kept": torch.int64, "rms": torch.float32, "m_sign": torch.uint8}
+                expected = declared.get(name, floating)
                 assert tensor.dtype == expected
                 assert tensor.double().isfinite().all()
 

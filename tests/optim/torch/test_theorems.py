@@ -143,7 +143,7 @@ def test_smmf_is_dense_while_its_moments_have_rank_one(rows, columns, seed):
 def test_every_case_follows_its_judge_on_any_shape(shape, seed, case):
     """The whole table against the reference, shapes drawn at random."""
     options = {**case.optimizer.RULE.defaults(), **case.settings}
-    common = {key: options[key] for key in ("weight_decay", "cautious")}
+    common = {key: options[key] for key in ("weight_decay", "cautious", "update_rms")}
     if case.optimizer is SM3:
         names = {"alpha": options["lr"], "beta1": options["momentum"]}
         judge = reference.SM3(**names, beta2=options["beta2"], variant=options["variant"], **common)

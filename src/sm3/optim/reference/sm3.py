@@ -10,7 +10,7 @@
 
 Source: Anil, Gupta, Koren, Singer 2019, "Memory-Efficient Adaptive Optimization", arXiv 1901.11150, algorithms SM3-I
 and SM3-II, covers of section 4. The exponential mean is the authors' suggestion beside their code; decoupled weight
-decay and the cautious mask (Liang et al. 2024, arXiv 2411.16085) are ours.
+decay, the cautious mask (Liang et al. 2024, arXiv 2411.16085) and the scaling of `update_rms` are ours.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from sm3.optim.reference.update_rms import UpdateRms
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -75,6 +77,7 @@ class SM3:
         weight_decay: decoupled; 0.0 as in the paper.
         cautious: apply only entries of m that agree in sign with g, divided by the fraction the mask kept one step
             earlier (1 at the first step). `kept` holds the number of entries the last step's mask kept.
+        update_rms: None, or what the update's root mean square is scaled to by last step's (`reference.update_rms`).
         maximize: use -g for g.
         dtype: of every array and every operation.
 
@@ -102,6 +105,7 @@ class SM3:
         variant: Literal["I", "II"] = "II",
         weight_decay: float = 0.0,
         cautious: bool = False,
+        update_rms: float | None = None,
         maximize: bool = False,
         dtype: npt.DTypeLike = np.float64,
     ) -> None:
@@ -111,6 +115,7 @@ class SM3:
         self.variant = variant
         self.weight_decay = weight_decay
         self.cautious = cautious
+        self.update_rms = None if update_rms is None else UpdateRms(update_rms)
         self.maximize = maximize
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.t = 0
@@ -143,7 +148,7 @@ class SM3:
                 update = self.m = np.asarray(self._number(self.beta1) * self.m + self._number(1 - self.beta1) * update)
             if self.cautious:
                 update = self._agreeing(update, gradient)
-            return np.asarray(new_w - self._number(self.alpha) * update)
+            return np.asarray(new_w - self._scaled(update))
 
     def _second_moment(self, s: Array) -> Array:
         """nu from the squares s, and mu brought up to date."""
@@ -155,6 +160,11 @@ class SM3:
             return nu
         self.mu = [old * mu + new * largest for mu, largest in zip(self.mu, max_of_sets(s), strict=True)]
         return min_of_sets(self.mu, s.shape)
+
+    def _scaled(self, update: Array) -> Array:
+        """The learning rate times the update, scaled to the target where there is one."""
+        scale = 1.0 if self.update_rms is None else self.update_rms.scale_and_measure(update)
+        return np.asarray(self._number(self.alpha * scale) * update)
 
     def _number(self, x: float) -> Any:
         """A constant, computed in double precision and rounded to dtype once."""

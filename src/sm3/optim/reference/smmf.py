@@ -12,7 +12,8 @@
 Source: Park & Lee 2025, "SMMF: Square-Matricized Momentum Factorization", AAAI 2025, arXiv 2412.08894: square
 matricization, one-time single matrix factorization, and the step (decompress, update, compress, apply).
 `published=True` is that. Ours differs in two places, both named where they happen: near-prime sizes are padded, and an
-entry whose gradient is 0 does not move. The cautious mask (Liang et al. 2024, arXiv 2411.16085) is ours too.
+entry whose gradient is 0 does not move. The cautious mask (Liang et al. 2024, arXiv 2411.16085) and the scaling of
+`update_rms` are ours too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from sm3.optim.reference.update_rms import UpdateRms
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -107,6 +110,7 @@ class SMMF:
             -r_i c_j, so it drifts. Without it the update is 0 where G = 0 (weight decay still applies).
         cautious: apply only entries where M and G agree in sign, divided by the fraction the mask kept one step earlier
             (1 at the first step). `kept` holds the number of entries the mask of the last step kept.
+        update_rms: None, or what the update's root mean square is scaled to by last step's (`reference.update_rms`).
         maximize: use -g for g.
         dtype: of every array and every operation; np.float32 for the computation of the authors' code.
 
@@ -137,6 +141,7 @@ class SMMF:
         weight_decay: float = 0.0,
         published: bool = False,
         cautious: bool = False,
+        update_rms: float | None = None,
         maximize: bool = False,
         dtype: npt.DTypeLike = np.float64,
     ) -> None:
@@ -148,6 +153,7 @@ class SMMF:
         self.weight_decay = weight_decay
         self.published = published
         self.cautious = cautious
+        self.update_rms = None if update_rms is None else UpdateRms(update_rms)
         self.maximize = maximize
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.t = 0
@@ -188,7 +194,7 @@ class SMMF:
                 update = np.where(G == 0, self._number(0), update)
             if self.cautious:
                 update = self._agreeing(update, M, G, size=size)
-            return np.asarray(new_w - self._number(self.eta) * update.reshape(-1)[:size].reshape(new_w.shape))
+            return np.asarray(new_w - self._scaled(update.reshape(-1)[:size].reshape(new_w.shape)))
 
     def _start(self, n_hat: int, m_hat: int) -> None:
         """All factors zero, all signs false."""
@@ -216,6 +222,11 @@ class SMMF:
         V.reshape(-1)[size:] = 0
         self.r_v, self.c_v = compress(V)
         return V
+
+    def _scaled(self, update: Array) -> Array:
+        """The learning rate times the update, scaled to the target where there is one."""
+        scale = 1.0 if self.update_rms is None else self.update_rms.scale_and_measure(update)
+        return np.asarray(self._number(self.eta * scale) * update)
 
     def _number(self, x: float) -> Any:
         """A constant, computed in double precision and rounded to dtype once."""

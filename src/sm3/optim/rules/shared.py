@@ -20,6 +20,14 @@ WRITE_BACK = (
     ),
     Integer("seed", 0, low=0, high=2**63 - 1, about="key of stochastic rounding"),
     Flag("cautious", False, about="apply only entries whose momentum and gradient agree in sign"),
+    Real(
+        "update_rms",
+        None,
+        low=0.0,
+        low_open=True,
+        none="each update has its own length",
+        about="root mean square of every tensor's update before lr, held by last step's, at most 10 times enlarged",
+    ),
     Flag("maximize", False, about="ascend instead of descend"),
     Choice(
         "nonfinite",

@@ -52,6 +52,7 @@ class SM3Rule(Rule):
         accumulator_a : (shape[a],)   largest nu of each slice along dimension a
         momentum      : shape         mean of grad / sqrt(nu)
         kept          : ()            with cautious: how many entries the last step's mask kept
+        rms           : ()            with update_rms: of the last update before it was scaled
         """
         number = accumulator_dtype(dtype)
         accumulators = tuple(
@@ -61,8 +62,7 @@ class SM3Rule(Rule):
             for axis, length in enumerate(cover_lengths(shape))
         )
         momentum = (StateTensor("momentum", shape, number, shard_axis=0 if shape else None),) if self.momentum else ()
-        kept = (StateTensor("kept", (), "int64", combine="sum"),) if self.cautious else ()
-        return (STEP, *accumulators, *momentum, *kept)
+        return (STEP, *accumulators, *momentum, *self.optional_state())
 
     @classmethod
     def check_together(cls, settings: Mapping[str, Any]) -> None:

@@ -74,6 +74,7 @@ class SMMFRule(Rule):
         m_col, v_col : (m,)   column sums, divided by their total
         m_sign       : uint8  one bit per element, set where the first moment is > 0 (`shapes.packed_sign_shape`)
         kept         : ()     with cautious: how many entries the last step's mask kept
+        rms          : ()     with update_rms: of the last update before it was scaled
         """
         number = accumulator_dtype(dtype)
         rows, columns = near_square(math.prod(shape), published=self.published)
@@ -82,9 +83,8 @@ class SMMFRule(Rule):
             StateTensor("v_row", (rows,), number, combine="sum"),
             StateTensor("v_col", (columns,), number, combine="sum"),
         )
-        kept = (StateTensor("kept", (), "int64", combine="sum"),) if self.cautious else ()
         if self.beta is None:
-            return (STEP, *second, *kept)
+            return (STEP, *second, *self.optional_state())
         first = (
             StateTensor("m_row", (rows,), number, combine="sum"),
             StateTensor("m_col", (columns,), number, combine="sum"),
@@ -96,7 +96,7 @@ class SMMFRule(Rule):
                 combine=None if follows_rows == 0 else "sum",  # flat bits: each rank sets its own, the rest are 0
             ),
         )
-        return (STEP, *first, *second, *kept)
+        return (STEP, *first, *second, *self.optional_state())
 
     def moment_decays(self, step: int) -> tuple[float, float]:
         """Decay of the first and of the second moment at this step, counted from 1 (first: 0 without one)."""
@@ -112,10 +112,11 @@ class SMMFRule(Rule):
                 "cautious with a first moment: without one, update and gradient always agree in sign",
                 "leave cautious out, or pass beta=0.9",
             )
-        if settings["cautious"] and settings["published"]:
-            raise refuse_together(
-                "cautious=True",
-                "published=True",
-                "published=True alone: it promises the authors' trajectory",
-                "leave one of the two out",
-            )
+        for option, off in (("cautious", False), ("update_rms", None)):
+            if settings[option] != off and settings["published"]:
+                raise refuse_together(
+                    f"{option}={settings[option]!r}",
+                    "published=True",
+                    "published=True alone: it promises the authors' trajectory",
+                    "leave one of the two out",
+                )

@@ -27,7 +27,8 @@ class StateTensor:
     # rank holds the whole tensor.
     shard_axis: int | None = None
     # How ranks that saw different shards agree on a tensor that every rank holds; None: nothing to agree on.
-    combine: Literal["max", "sum"] | None = None
+    # "mean square": a root mean square is made from the sum of all ranks' integers, before it is stored.
+    combine: Literal["max", "sum", "mean square"] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -36,6 +37,12 @@ class StateTensor:
 
 # The step counter is one int64 per parameter: exact for ever, where a float32 counter stops at 2^24.
 STEP = StateTensor("step", (), "int64")
+
+
+# State that an option asks for, whatever the rule: how many entries the last step's mask kept (cautious), and the
+# root mean square of the last update before it was scaled, 0 before there was one (update_rms).
+KEPT = StateTensor("kept", (), "int64", combine="sum")
+RMS = StateTensor("rms", (), "float32", combine="mean square")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +60,7 @@ class Rule:
     rounding: str = "nearest"
     seed: int = 0
     cautious: bool = False
+    update_rms: float | None = None
     maximize: bool = False
     nonfinite: str = "propagate"
     backend: str | None = None
@@ -60,6 +68,10 @@ class Rule:
     def state(self, shape: tuple[int, ...], dtype: str) -> tuple[StateTensor, ...]:
         """State tensors of one parameter of this global shape and dtype, in the order they are saved."""
         raise NotImplementedError
+
+    def optional_state(self) -> tuple[StateTensor, ...]:
+        """State of the options that every rule has; it comes after the rule's own."""
+        return ((KEPT,) if self.cautious else ()) + ((RMS,) if self.update_rms is not None else ())
 
     def state_bytes(self, shape: tuple[int, ...], dtype: str) -> int:
         """Bytes of state of one parameter, the step counter included."""

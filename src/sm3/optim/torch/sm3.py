@@ -49,6 +49,11 @@ class SM3(RuleOptimizer):
     cautious : bool, default False
         Apply only entries whose momentum and gradient agree in sign, rescaled by the fraction kept at the last step
         (Liang et al. 2024). Costs 8 bytes per tensor; needs momentum.
+    update_rms : None or float > 0, default None
+        Root mean square that the update of every tensor is scaled to, before lr: steps then keep their length whatever
+        shape and gradients a tensor has, so one lr fits all. By last step's value, so the step stays one pass over
+        memory; the first step, and gradients of zero, change no scale, and none is above 10. 4 bytes per tensor.
+        0.2 is AdamW's usual value (arXiv 2502.16982).
     maximize : bool, default False
         Ascend instead of descend.
     nonfinite : "propagate", "skip" or "error", default "propagate"
@@ -97,6 +102,7 @@ class SM3(RuleOptimizer):
         rounding: Literal["nearest", "stochastic"] = "nearest",
         seed: int = 0,
         cautious: bool = False,
+        update_rms: float | None = None,
         maximize: bool = False,
         nonfinite: Literal["propagate", "skip", "error"] = "propagate",
         backend: Literal["eager", "cpu", "triton"] | None = None,
@@ -112,6 +118,7 @@ class SM3(RuleOptimizer):
                 "rounding": rounding,
                 "seed": seed,
                 "cautious": cautious,
+                "update_rms": update_rms,
                 "maximize": maximize,
                 "nonfinite": nonfinite,
                 "backend": backend,

@@ -48,7 +48,8 @@ class SMMF(RuleOptimizer):
         Decoupled.
     published : bool, default False
         The authors' trajectory: their matrix shapes, also where a prime number of elements makes one long column
-        (8 bytes per parameter and more), and their drift where a gradient is zero. Not with `cautious`.
+        (8 bytes per parameter and more), and their drift where a gradient is zero. Not with `cautious`
+        or `update_rms`.
     rounding : "nearest" or "stochastic", default "nearest"
         How bfloat16 and float16 parameters are written. Stochastic keeps updates that nearest would drop; its noise
         is a hash of (seed, step, parameter, element), so it needs no state and repeats exactly.
@@ -57,6 +58,11 @@ class SMMF(RuleOptimizer):
     cautious : bool, default False
         Apply only entries whose momentum and gradient agree in sign, rescaled by the fraction kept at the last step
         (Liang et al. 2024). Costs 8 bytes per tensor; needs a first moment.
+    update_rms : None or float > 0, default None
+        Root mean square that the update of every tensor is scaled to, before lr: steps then keep their length whatever
+        shape and gradients a tensor has, so one lr fits all. By last step's value, so the step stays one pass over
+        memory; the first step, and gradients of zero, change no scale, and none is above 10. 4 bytes per tensor.
+        0.2 is AdamW's usual value (arXiv 2502.16982). Not with `published`.
     maximize : bool, default False
         Ascend instead of descend.
     nonfinite : "propagate", "skip" or "error", default "propagate"
@@ -107,6 +113,7 @@ class SMMF(RuleOptimizer):
         rounding: Literal["nearest", "stochastic"] = "nearest",
         seed: int = 0,
         cautious: bool = False,
+        update_rms: float | None = None,
         maximize: bool = False,
         nonfinite: Literal["propagate", "skip", "error"] = "propagate",
         backend: Literal["eager", "cpu", "triton"] | None = None,
@@ -124,6 +131,7 @@ class SMMF(RuleOptimizer):
                 "rounding": rounding,
                 "seed": seed,
                 "cautious": cautious,
+                "update_rms": update_rms,
                 "maximize": maximize,
                 "nonfinite": nonfinite,
                 "backend": backend,

@@ -11,5 +11,6 @@ In C++, in the order a step passes:
     schedule.cpp  threads.cpp      panels of rows, shared out to threads; a result does not depend on how many
     sm3_panel.h   smmf_panel.h     one panel: the mathematics, 16 columns at a time
     numbers.h     signs.h          dtypes, rounding, noise; packed signs
+    update_rms.h                   the update's length held at a target
     lanes_*.h     isa_*.cpp        16 lanes on each instruction set, and the kernels compiled for it
 """

@@ -35,6 +35,7 @@ struct sm3k_sm3_tensor {
     int64_t rank;               // 0 .. SM3K_MAX_RANK
     void *accumulator[SM3K_MAX_RANK];   // one per dimension, one for a scalar
     int64_t shape[SM3K_MAX_RANK];
+    float *rms;                 // null unless update_rms
 };
 
 struct sm3k_smmf_tensor {
@@ -50,6 +51,7 @@ struct sm3k_smmf_tensor {
     void *m_row, *m_col;        // null: no first moment
     uint8_t *m_sign;
     void *v_row, *v_col;
+    float *rms;                 // null unless update_rms
 };
 
 struct sm3k_hyper {
@@ -58,6 +60,7 @@ struct sm3k_hyper {
     double beta2;               // SM3: decay of the squares; negative: the sum
     double growth_rate, decay_rate;     // SMMF
     double grad_scale;          // every gradient is multiplied by it
+    double update_rms;          // target of the update's root mean square; 0: none
     uint64_t seed;
     int32_t param_dtype, grad_dtype;
     int32_t stochastic, cautious, maximize, published;

@@ -28,7 +28,8 @@ _CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 
 _SERVED = {(dtype, dtype) for dtype in _CODES} | {(torch.bfloat16, torch.float32), (torch.float16, torch.float32)}
 # A subclass may keep its numbers anywhere: it is not read by address.
 _PLAIN = {Tensor, torch.nn.Parameter}
-_INTEGERS = {"step": torch.int64, "kept": torch.int64, "m_sign": torch.uint8}
+# State whose dtype does not follow the parameter's.
+_FIXED = {"step": torch.int64, "kept": torch.int64, "m_sign": torch.uint8, "rms": torch.float32}
 # Element numbers of stochastic rounding are halved to 32 bits in the library.
 _MOST_DRAWN = (1 << 33) - 64
 
@@ -76,7 +77,7 @@ def served_as_one(lists: Lists, rule: Rule) -> bool:
         return False
     number = accumulator(lists.params[0].dtype)
     for name, column in lists.columns.items():
-        if not set(map(_dtype, column)) <= {_INTEGERS.get(name, number)} or not all(map(_is_contiguous, column)):
+        if not set(map(_dtype, column)) <= {_FIXED.get(name, number)} or not all(map(_is_contiguous, column)):
             return False
     return rule.rounding == "nearest" or max(map(_numel, lists.params)) <= _MOST_DRAWN
 
@@ -150,7 +151,7 @@ def who_steps(param: Tensor, grad: Tensor, state: Mapping[str, Tensor], rule: Ru
         return EAGER
     number = accumulator(param.dtype)
     for name, tensor in state.items():
-        if tensor.dtype is not _INTEGERS.get(name, number) or not tensor.is_contiguous():
+        if tensor.dtype is not _FIXED.get(name, number) or not tensor.is_contiguous():
             return EAGER
     if rule.rounding == "stochastic" and param.numel() > _MOST_DRAWN:
         return EAGER
@@ -233,6 +234,7 @@ def run(
         lr=rule.lr,
         weight_decay=rule.weight_decay,
         grad_scale=grad_scale,
+        update_rms=rule.update_rms or 0.0,
         seed=rule.seed,
         param_dtype=_CODES[lists.params[0].dtype],
         grad_dtype=_CODES[lists.grads[0].dtype],

@@ -44,6 +44,7 @@ Settings digest(const sm3k_hyper &hyper) {
     s.stochastic = hyper.stochastic != 0;
     s.cautious = hyper.cautious != 0;
     s.published = hyper.published != 0;
+    s.held = hyper.update_rms > 0.0;
     s.lr = hyper.lr;
     s.keep = 1.0 - hyper.lr * hyper.weight_decay;
     s.eps = hyper.eps;

@@ -8,9 +8,17 @@
 // Rows that share one pass over the columns; a tensor's scratch has room for as many rows of sign words.
 constexpr int MAX_TILE = 4;
 
+// How the update of a tensor is scaled and measured (update_rms.h).
+struct RmsScale {
+    double scale;               // what the learning rate is multiplied by
+    double quantum;             // squares are counted in it
+    float base;                 // 2^23 quanta
+};
+
 struct Settings {               // sm3k_hyper, digested; `beta`, `decay` as the caller's Python computes them, in double
     int32_t param_dtype, grad_dtype;
     bool stochastic, cautious, published;
+    bool held;                  // the update's root mean square has a target
     bool first_moment;          // SMMF; SM3 has momentum where a tensor has that state
     double lr, keep;            // keep: 1 - lr * weight_decay
     double eps, gradient_factor;        // gradient_factor: grad_scale, negative to ascend
@@ -26,6 +34,8 @@ struct Sm3Task {                // one tensor: rows x cols, or a vector (cols ==
     int64_t rows, cols;
     uint32_t low_key, high_key; // of stochastic rounding
     double mask_scale;
+    double lr;                  // of this tensor: scaled where `held`
+    RmsScale rms;
 };
 
 struct SmmfTask {
@@ -37,10 +47,13 @@ struct SmmfTask {
     double first_decay, second_decay;
     uint32_t low_key, high_key;
     double mask_scale;
+    double lr;
+    RmsScale rms;
 };
 
 struct PanelResult {
     int64_t kept = 0;           // entries that the cautious mask let through
+    uint64_t squares = 0;       // where `held`: of the updates, in quanta
     bool nonfinite = false;
 };
 

@@ -153,6 +153,16 @@ SM3_INLINE Words pick(Words mask, Words x, Words y) {
     return {_mm256_blendv_epi8(y.a, x.a, mask.a), _mm256_blendv_epi8(y.b, x.b, mask.b)};
 }
 SM3_INLINE Words above(Words x, Words y) { return {_mm256_cmpgt_epi32(x.a, y.a), _mm256_cmpgt_epi32(x.b, y.b)}; }
+SM3_INLINE Words operator-(Words x, Words y) { return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)}; }
+SM3_INLINE Words least(Words x, Words y) { return {_mm256_min_epu32(x.a, y.a), _mm256_min_epu32(x.b, y.b)}; }
+SM3_INLINE uint64_t total(Words x) {
+    alignas(32) uint32_t each[16];
+    _mm256_store_si256(reinterpret_cast<__m256i *>(each), x.a);
+    _mm256_store_si256(reinterpret_cast<__m256i *>(each + 8), x.b);
+    uint64_t all = 0;
+    for (int i = 0; i < 16; ++i) all += each[i];
+    return all;
+}
 SM3_INLINE Words add_where_finite(Words x, Words y) {
     const Words finite = above(words(0x7F800000u), x & words(0x7FFFFFFFu));
     return x + (y & finite);

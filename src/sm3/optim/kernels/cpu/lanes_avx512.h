@@ -109,6 +109,12 @@ SM3_INLINE void store_upper(uint16_t *to, Words a) { _mm256_storeu_si256(reinter
 SM3_INLINE void store_upper(uint16_t *to, Words a, int n) { _mm256_mask_storeu_epi16(to, first(n), from_upper(a)); }
 SM3_INLINE Words pick(Words mask, Words a, Words b) { return {_mm512_ternarylogic_epi32(mask.v, a.v, b.v, 0xCA)}; }
 SM3_INLINE Words above(Words a, Words b) { return {_mm512_movm_epi32(_mm512_cmpgt_epi32_mask(a.v, b.v))}; }
+SM3_INLINE Words operator-(Words a, Words b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+SM3_INLINE Words least(Words a, Words b) { return {_mm512_min_epu32(a.v, b.v)}; }
+SM3_INLINE uint64_t total(Words a) {
+    const __m512i low = _mm512_cvtepu32_epi64(_mm512_castsi512_si256(a.v)), high = _mm512_cvtepu32_epi64(_mm512_extracti32x8_epi32(a.v, 1));
+    return uint64_t(_mm512_reduce_add_epi64(_mm512_add_epi64(low, high)));
+}
 SM3_INLINE Words add_where_finite(Words x, Words y) {
     constexpr int infinite_or_nan = 0x01 | 0x08 | 0x10 | 0x80;
     return {_mm512_mask_add_epi32(x.v, _knot_mask16(_mm512_fpclass_ps_mask(_mm512_castsi512_ps(x.v), infinite_or_nan)), x.v, y.v)};

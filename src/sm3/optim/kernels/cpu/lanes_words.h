@@ -18,6 +18,12 @@ template <int N> SM3_INLINE Words right(Words a) { return {a.v >> N}; }
 template <int N> SM3_INLINE Words left(Words a) { return {a.v << N}; }
 SM3_INLINE Words pick(Words mask, Words a, Words b) { return {choose(mask.v, a.v, b.v)}; }
 SM3_INLINE Words above(Words a, Words b) { return {Raw32(RawSigned32(a.v) > RawSigned32(b.v))}; }
+SM3_INLINE Words least(Words a, Words b) { return {choose(Raw32(a.v < b.v), a.v, b.v)}; }    // unsigned
+SM3_INLINE uint64_t total(Words a) {
+    uint64_t all = 0;
+    for (int i = 0; i < LANES; ++i) all += a.v[i];
+    return all;
+}
 
 // x + y where the float x is finite, else x.
 SM3_INLINE Words add_where_finite(Words x, Words y) {

@@ -35,6 +35,7 @@ class Hyper(Structure):
     _fields_ = (
         *((name, c_double) for name in ("lr", "weight_decay", "eps", "beta", "beta2", "growth_rate", "decay_rate")),
         ("grad_scale", c_double),
+        ("update_rms", c_double),
         ("seed", c_uint64),
         *((name, c_int32) for name in ("param_dtype", "grad_dtype", "stochastic", "cautious", "maximize", "published")),
     )

@@ -14,6 +14,10 @@ namespace {
 // No momentum, momentum, momentum with the cautious mask: apart, so that the loops of each are short.
 enum Form { PLAIN, MOMENTUM, MASKED };
 
+// The common settings, the same with a target of the update's root mean square, and any: there what is absent multiplies
+// by 1, or is asked for once per register.
+enum Kind { COMMON, HELD, GENERAL };
+
 template <bool B> struct Bool { static constexpr bool value = B; };
 
 struct Bfloat16 { uint16_t bits; };
@@ -130,6 +134,41 @@ template <class V, class A> SM3_INLINE V cautious(V update, V grad, A scale, int
     kept += bits_set(bits(agree));
     return only(agree | not_a_number(update), update * all(scale));
 }
+
+SM3_INLINE Vector<float> single(Vector<float> x) { return x; }
+SM3_INLINE Vector<float> single(Vector<double> x) {
+    float each[LANES];
+    for (int i = 0; i < LANES; ++i) each[i] = float(x.v[i]);
+    return read<true, float>(each, LANES);
+}
+
+// Measures the updates of a panel (update_rms.h): exact sums, so no order matters.
+struct Measure {
+    static constexpr int MOST = 504;    // additions before a lane of 32 bits could overflow, less those of one call
+    uint64_t squares = 0;
+    Words sum = words(0);
+    int pending = 0;
+    float base;                 // 2^23 quanta: in a float from there to twice that, the last bit is one quantum
+
+    explicit Measure(const RmsScale &rms) : base(rms.base) {}
+
+    // FULL: 16 updates; else the first n. As an unsigned integer NaN is above the cap, and so counts as it.
+    template <bool FULL, class V> SM3_METHOD void add(V update, int n) {
+        if constexpr (!FULL) update = first_lanes(update, n);
+        const Vector<float> u = single(update);
+        sum = sum + least(as_words(u * u + all(base)), as_words(all(base + base)));
+    }
+    // Every addition brought the bits of `base` along.
+    SM3_METHOD void added(int calls) {
+        pending += calls;
+        if (pending > MOST) collect();
+    }
+    SM3_METHOD void collect() {
+        squares += total(sum - words(uint32_t(pending) * same_bits<uint32_t>(base)));
+        sum = words(0);
+        pending = 0;
+    }
+};
 
 // Calls f<P, G, DRAW>() for the dtypes of a call.
 template <class F> SM3_INLINE void for_dtypes(const Settings &s, F f) {

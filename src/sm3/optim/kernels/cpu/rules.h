@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "kernels.h"
+#include "update_rms.h"
 
 int32_t sm3_list(const Kernels &, const sm3k_sm3_tensor *, int64_t count, const sm3k_hyper &, const Settings &, int32_t threads);
 int32_t smmf_list(const Kernels &, const sm3k_smmf_tensor *, int64_t count, const sm3k_hyper &, const Settings &, int32_t threads);
@@ -30,7 +31,19 @@ inline double mask_scale(const int64_t *kept, int64_t numel, int64_t step) {
     return 1.0 / (fraction < 0.5 ? 0.5 : fraction);
 }
 
+// The update's scale, and the learning rate with it.
+template <class Task, class Tensor> void hold(Task &task, const Tensor &tensor, double target, double lr) {
+    task.rms = target > 0.0 ? rms_scale(*tensor.rms, target) : RmsScale{1.0, 1.0, 1.0f};
+    task.lr = lr * task.rms.scale;
+}
+
 // What panels of one tensor report together.
 struct Report {
     std::atomic<int64_t> kept{0};
+    std::atomic<uint64_t> squares{0};
+
+    void add(const PanelResult &result) {
+        if (result.kept) kept.fetch_add(result.kept);
+        if (result.squares) squares.fetch_add(result.squares);
+    }
 };

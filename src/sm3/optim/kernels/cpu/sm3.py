@@ -18,10 +18,11 @@ from sm3.optim.kernels.cpu.call import GRAD, PARAM, Lists, Memory, Table, addres
 from sm3.optim.kernels.eager import sm3 as eager
 from sm3.optim.rules.sm3 import SM3Rule
 
-# Columns of sm3k_sm3_tensor in abi.h; after the rank come the accumulators, then the shape.
+# Columns of sm3k_sm3_tensor in abi.h; after the rank come the accumulators, the shape, the root mean square.
 _MOMENTUM, _STEP, _KEPT, _INDEX, _RANK, _ACCUMULATOR = range(2, 8)
 _SHAPE = _ACCUMULATOR + library.MAX_RANK
-_WIDTH = _SHAPE + library.MAX_RANK
+_RMS = _SHAPE + library.MAX_RANK
+_WIDTH = _RMS + 1
 
 
 def sm3_step_(
@@ -61,7 +62,7 @@ def _fill_columns(lists: Lists) -> None:
     for axis, positions in enumerate(_template(lists.shapes())[1]):
         name = f"accumulator_{axis}"
         columns[name] = [states[i][name] for i in positions]
-    for name in ("step", "momentum", "kept"):
+    for name in ("step", "momentum", "kept", "rms"):
         columns[name] = [state[name] for state in states if name in state]
 
 
@@ -74,7 +75,7 @@ def _table(lists: Lists) -> Table:
     table[:, _STEP] = addresses(columns["step"])
     table[:, _INDEX] = lists.indices
     # Momentum that was switched on or off in between: some have it, some have none.
-    for name, column in (("momentum", _MOMENTUM), ("kept", _KEPT)):
+    for name, column in (("momentum", _MOMENTUM), ("kept", _KEPT), ("rms", _RMS)):
         if columns[name]:
             table[[i for i, state in enumerate(lists.states) if name in state], column] = addresses(columns[name])
     for axis, positions in enumerate(with_axis):

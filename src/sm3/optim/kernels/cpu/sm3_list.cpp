@@ -115,7 +115,7 @@ struct List {
     void panel(int64_t t, int64_t first, int64_t last, void *scratch) {
         PanelResult result;
         kernels.sm3_panel(settings, tasks[size_t(t)], first, last, scratch, &result);
-        if (result.kept) reports[size_t(t)].kept.fetch_add(result.kept);
+        reports[size_t(t)].add(result);
         if (result.nonfinite) nonfinite.store(true);
     }
 
@@ -125,12 +125,13 @@ struct List {
         if (wide) write_accumulators(t, static_cast<const double *>(scratch));
         else write_accumulators(t, static_cast<const float *>(scratch));
         if (settings.cautious) *tensors[t].kept = reports[size_t(t)].kept.load();
+        if (settings.held) store_rms(tensors[t].rms, tasks[size_t(t)].rms.quantum, reports[size_t(t)].squares.load(), folds[size_t(t)].numel);
     }
 };
 
-Sm3Task task_of(const sm3k_sm3_tensor &tensor, const Fold &fold, uint64_t seed, bool masked) {
+Sm3Task task_of(const sm3k_sm3_tensor &tensor, const Fold &fold, const sm3k_hyper &hyper, bool masked) {
     Sm3Task task{};
-    const NoiseKey key = noise_key(seed, *tensor.step, tensor.index);
+    const NoiseKey key = noise_key(hyper.seed, *tensor.step, tensor.index);
     task.param = tensor.param;
     task.grad = tensor.grad;
     task.momentum = tensor.momentum;
@@ -140,11 +141,12 @@ Sm3Task task_of(const sm3k_sm3_tensor &tensor, const Fold &fold, uint64_t seed, 
     task.low_key = key.low;
     task.high_key = key.high;
     task.mask_scale = masked ? mask_scale(tensor.kept, fold.numel, *tensor.step) : 1.0;
+    hold(task, tensor, hyper.update_rms, hyper.lr);
     return task;
 }
 
-bool usable(const sm3k_sm3_tensor &t, bool masked) {
-    if (t.rank < 0 || t.rank > SM3K_MAX_RANK || !t.step || (masked && !t.kept)) return false;
+bool usable(const sm3k_sm3_tensor &t, bool masked, bool held) {
+    if (t.rank < 0 || t.rank > SM3K_MAX_RANK || !t.step || (masked && !t.kept) || (held && !t.rms)) return false;
     for (int64_t d = 0; d < (t.rank > 0 ? t.rank : 1); ++d)
         if (t.shape[d] < 0) return false;
     const int64_t numel = Fold(t).numel;
@@ -159,7 +161,7 @@ bool usable(const sm3k_sm3_tensor &t, bool masked) {
 int32_t sm3_list(const Kernels &kernels, const sm3k_sm3_tensor *tensors, int64_t count, const sm3k_hyper &hyper,
                  const Settings &settings, int32_t threads) {
     for (int64_t t = 0; t < count; ++t)
-        if (!usable(tensors[t], settings.cautious)) return SM3K_BAD_ARGUMENT;
+        if (!usable(tensors[t], settings.cautious, settings.held)) return SM3K_BAD_ARGUMENT;
     List list{kernels, tensors, settings, hyper.param_dtype == SM3K_FLOAT64, nullptr, nullptr, nullptr, {false}};
     list.folds.reset(new (std::nothrow) Fold[size_t(count)]);
     list.tasks.reset(new (std::nothrow) Sm3Task[size_t(count)]);
@@ -167,7 +169,7 @@ int32_t sm3_list(const Kernels &kernels, const sm3k_sm3_tensor *tensors, int64_t
     if (!list.folds || !list.tasks || !list.reports) return SM3K_OUT_OF_MEMORY;
     for (int64_t t = 0; t < count; ++t) {
         list.folds[size_t(t)] = Fold(tensors[t]);
-        list.tasks[size_t(t)] = task_of(tensors[t], list.folds[size_t(t)], hyper.seed, settings.cautious);
+        list.tasks[size_t(t)] = task_of(tensors[t], list.folds[size_t(t)], hyper, settings.cautious);
     }
     Plan plan{};
     plan.self = &list;

@@ -22,14 +22,15 @@ namespace {
 template <class A> struct Sm3Constants {
     Vector<A> gradient_factor, base_factor, square_factor, beta, rest, keep, lr;
 
-    explicit Sm3Constants(const Settings &s)
+    Sm3Constants(const Settings &s, const Sm3Task &t)
         : gradient_factor(all(A(s.gradient_factor))), base_factor(all(A(s.base_factor))),
           square_factor(all(A(s.square_factor))), beta(all(A(s.beta))), rest(all(A(1.0 - s.beta))),
-          keep(all(A(s.keep))), lr(all(A(s.lr))) {}
+          keep(all(A(s.keep))), lr(all(A(t.lr))) {}
 };
 
-// SIMPLE: the sum of squares of the gradient as it is, so that three factors are 1.
-template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Sm3 {
+// COMMON: the sum of squares of the gradient as it is, so that three factors are 1.
+template <class P, class G, Form FORM, Kind KIND, bool DRAW> struct Sm3 {
+    static constexpr bool SIMPLE = KIND != GENERAL;
     using A = typename Number<P>::Accumulator;
     using V = Vector<A>;
     // Measured on GPT-2's shapes (Zen 4): with short rows the column vectors stay in the first cache, and one row at a
@@ -44,19 +45,23 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Sm3 {
         const G *grad;
         A *momentum;
         int64_t cols;
+        bool held;
     };
 
     const Sm3Task &task;
     const Context context;
+    Measure measure;
     int64_t kept = 0;
     bool nonfinite = false;
 
     Sm3(const Settings &s, const Sm3Task &t)
-        : task(t), context{Sm3Constants<A>(s), static_cast<P *>(t.param), static_cast<const G *>(t.grad),
-                           static_cast<A *>(t.momentum), t.cols} {}
+        : task(t), context{Sm3Constants<A>(s, t), static_cast<P *>(t.param), static_cast<const G *>(t.grad),
+                           static_cast<A *>(t.momentum), t.cols, s.held}, measure(t.rms) {}
+
+    SM3_METHOD static bool measures(const Context &x) { return KIND == HELD || (KIND == GENERAL && x.held); }
 
     // Elements [at, at + 16), or n of them: everything after nu's base is known. Returns nu.
-    template <bool FULL> SM3_METHOD V step(const Context &x, int64_t at, V base, Words noise, int n) {
+    template <bool FULL> SM3_METHOD V step(const Context &x, Measure &rms, int64_t at, V base, Words noise, int n) {
         const Sm3Constants<A> &c = x.c;
         V g = read<FULL, A>(x.grad + at, n);
         if constexpr (!SIMPLE) g = g * c.gradient_factor;
@@ -70,6 +75,7 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Sm3 {
             write<FULL, false, A>(x.momentum + at, update, noise, n);
             if constexpr (FORM == MASKED) update = cautious(update, g, A(task.mask_scale), kept);
         }
+        if (measures(x)) rms.add<FULL>(update, n);
         const V value = read<FULL, A>(x.param + at, n) * c.keep - update * c.lr;
         write<FULL, DRAW, A>(x.param + at, value, noise, n);
         return nu;
@@ -83,8 +89,8 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Sm3 {
 
     // BLOCKS times 16 columns from j on, or n of them, of T rows; `at` is the flat element of row 0, column j.
     template <int T, int BLOCKS, bool FULL>
-    SM3_METHOD void columns(const Context &x, int64_t at, int64_t j, const V (&row)[T], V (&most)[T], const A *bounds,
-                            A *column, int n) {
+    SM3_METHOD void columns(const Context &x, Measure &rms, int64_t at, int64_t j, const V (&row)[T], V (&most)[T],
+                            const A *bounds, A *column, int n) {
         V bound[BLOCKS], down[BLOCKS];
         SM3_UNROLL for (int b = 0; b < BLOCKS; ++b) {
             bound[b] = read<FULL, A>(bounds + j + b * LANES, n);
@@ -101,16 +107,18 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Sm3 {
                     prefetch(x.param + ahead);
                     if constexpr (FORM != PLAIN) prefetch(x.momentum + ahead);
                 }
-                const V nu = step<FULL>(x, at + t * x.cols + b * LANES, lower(row[t], bound[b]), noise[b], n);
+                const V nu = step<FULL>(x, rms, at + t * x.cols + b * LANES, lower(row[t], bound[b]), noise[b], n);
                 most[t] = larger(most[t], nu);
                 down[b] = larger(down[b], nu);
             }
         }
         SM3_UNROLL for (int b = 0; b < BLOCKS; ++b) store(column + j + b * LANES, down[b]);
+        if (measures(x)) rms.added(T * BLOCKS);
     }
 
     template <int T> __attribute__((noinline)) void rows(int64_t i, A *column) {
         const Context x = context;
+        Measure rms = measure;
         A *const accumulator = static_cast<A *>(task.row) + i;
         const A *const bounds = static_cast<const A *>(task.bound);
         const int64_t start = i * x.cols;
@@ -120,16 +128,17 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Sm3 {
             most[t] = all(A(0));
         }
         int64_t j = 0;
-        for (; j + 2 * LANES <= x.cols; j += 2 * LANES) columns<T, 2, true>(x, start + j, j, row, most, bounds, column, LANES);
+        for (; j + 2 * LANES <= x.cols; j += 2 * LANES) columns<T, 2, true>(x, rms, start + j, j, row, most, bounds, column, LANES);
         if (j + LANES <= x.cols) {
-            columns<T, 1, true>(x, start + j, j, row, most, bounds, column, LANES);
+            columns<T, 1, true>(x, rms, start + j, j, row, most, bounds, column, LANES);
             j += LANES;
         }
-        if (j < x.cols) columns<T, 1, false>(x, start + j, j, row, most, bounds, column, int(x.cols - j));
+        if (j < x.cols) columns<T, 1, false>(x, rms, start + j, j, row, most, bounds, column, int(x.cols - j));
         for (int t = 0; t < T; ++t) {
             accumulator[t] = largest(most[t]);
             nonfinite |= !(accumulator[t] - accumulator[t] == A(0));
         }
+        measure = rms;
     }
 
     void matrix(int64_t first, int64_t last, A *column) {
@@ -140,39 +149,44 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Sm3 {
         for (; i < last; ++i) rows<1>(i, column);
     }
 
-    template <bool FULL> SM3_METHOD void elements(const Context &x, int64_t at, Words noise, V &most, int n) {
+    template <bool FULL> SM3_METHOD void elements(const Context &x, Measure &rms, int64_t at, Words noise, V &most, int n) {
         A *const accumulator = static_cast<A *>(task.row) + at;
         V base = read<FULL, A>(accumulator, n);
         if (task.cap) {
             base = lower(negative_nan(base), all(negative_nan(*static_cast<const A *>(task.cap))));
             if constexpr (!FULL) base = first_lanes(base, n);
         }
-        const V nu = step<FULL>(x, at, base, noise, n);
+        const V nu = step<FULL>(x, rms, at, base, noise, n);
         write<FULL, false, A>(accumulator, nu, noise, n);
         most = larger(most, nu);
+        if (measures(x)) rms.added(1);
     }
 
     void vector(int64_t at, int64_t last) {
         const Context x = context;
+        Measure rms = measure;
         V most = all(A(0));
         Words noise[2];
         for (; at + 2 * LANES <= last; at += 2 * LANES) {
             draw(at, noise);
-            elements<true>(x, at, noise[0], most, LANES);
-            elements<true>(x, at + LANES, noise[1], most, LANES);
+            elements<true>(x, rms, at, noise[0], most, LANES);
+            elements<true>(x, rms, at + LANES, noise[1], most, LANES);
         }
         for (; at < last; at += LANES) {
             draw(at, noise);
-            if (at + LANES <= last) elements<true>(x, at, noise[0], most, LANES);
-            else elements<false>(x, at, noise[0], most, int(last - at));
+            if (at + LANES <= last) elements<true>(x, rms, at, noise[0], most, LANES);
+            else elements<false>(x, rms, at, noise[0], most, int(last - at));
         }
         const A top = largest(most);
         nonfinite |= !(top - top == A(0));
+        measure = rms;
     }
 
     void panel(int64_t first, int64_t last, void *scratch, PanelResult *result) {
         if (task.bound) matrix(first, last, static_cast<A *>(scratch));
         else vector(first, last);
+        measure.collect();
+        result->squares = measure.squares;
         result->kept = kept;
         result->nonfinite = nonfinite;
     }
@@ -185,12 +199,18 @@ void sm3_panel(const Settings &s, const Sm3Task &task, int64_t first, int64_t la
         constexpr bool DRAW = decltype(draw)::value;
         const bool simple = s.base_factor == 1.0 && s.square_factor == 1.0 && s.gradient_factor == 1.0;
         if constexpr (FAST<P, G>) {
-            if (simple && !task.momentum) return Sm3<P, G, PLAIN, true, DRAW>(s, task).panel(first, last, scratch, result);
-            if (simple && !s.cautious) return Sm3<P, G, MOMENTUM, true, DRAW>(s, task).panel(first, last, scratch, result);
+            if (simple && !task.momentum) {
+                if (s.held) return Sm3<P, G, PLAIN, HELD, DRAW>(s, task).panel(first, last, scratch, result);
+                return Sm3<P, G, PLAIN, COMMON, DRAW>(s, task).panel(first, last, scratch, result);
+            }
+            if (simple && !s.cautious) {
+                if (s.held) return Sm3<P, G, MOMENTUM, HELD, DRAW>(s, task).panel(first, last, scratch, result);
+                return Sm3<P, G, MOMENTUM, COMMON, DRAW>(s, task).panel(first, last, scratch, result);
+            }
         }
-        if (!task.momentum) Sm3<P, G, PLAIN, false, DRAW>(s, task).panel(first, last, scratch, result);
-        else if (!s.cautious) Sm3<P, G, MOMENTUM, false, DRAW>(s, task).panel(first, last, scratch, result);
-        else Sm3<P, G, MASKED, false, DRAW>(s, task).panel(first, last, scratch, result);
+        if (!task.momentum) Sm3<P, G, PLAIN, GENERAL, DRAW>(s, task).panel(first, last, scratch, result);
+        else if (!s.cautious) Sm3<P, G, MOMENTUM, GENERAL, DRAW>(s, task).panel(first, last, scratch, result);
+        else Sm3<P, G, MASKED, GENERAL, DRAW>(s, task).panel(first, last, scratch, result);
     });
 }
 

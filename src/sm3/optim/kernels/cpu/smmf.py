@@ -28,7 +28,8 @@ from sm3.optim.rules.smmf import SMMFRule
 _STEP, _KEPT, _INDEX = range(2, 5)
 _GEOMETRY = slice(5, 10)
 _FACTORS = {"m_row": 10, "m_col": 11, "m_sign": 12, "v_row": 13, "v_col": 14}
-_WIDTH = 15
+_RMS = 15
+_WIDTH = 16
 
 
 def smmf_step_(
@@ -74,7 +75,7 @@ def smmf_step_(
 
 def _fill_columns(lists: Lists) -> None:
     states = lists.states
-    for name in ("step", "kept", *_FACTORS):
+    for name in ("step", "kept", "rms", *_FACTORS):
         if name in states[0]:
             lists.columns[name] = [state[name] for state in states]
 
@@ -86,8 +87,9 @@ def _table(lists: Lists, published: bool) -> Table:
     table[:, GRAD] = addresses(lists.grads)
     table[:, _STEP] = addresses(columns["step"])
     table[:, _INDEX] = lists.indices
-    if "kept" in columns:
-        table[:, _KEPT] = addresses(columns["kept"])
+    for name, column in (("kept", _KEPT), ("rms", _RMS)):
+        if name in columns:
+            table[:, column] = addresses(columns[name])
     for name, column in _FACTORS.items():
         if name in columns:
             table[:, column] = addresses(columns[name])

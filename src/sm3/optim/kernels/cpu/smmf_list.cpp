@@ -20,13 +20,14 @@ struct List {
     void panel(int64_t t, int64_t first, int64_t last, void *scratch) {
         PanelResult result;
         kernels.smmf_panel(settings, tasks[size_t(t)], first, last, scratch, &result);
-        if (result.kept) reports[size_t(t)].kept.fetch_add(result.kept);
+        reports[size_t(t)].add(result);
         if (result.nonfinite) nonfinite.store(true);
     }
 
     void combine(int64_t t, int64_t panels, void *scratch, int64_t stride_bytes) {
         kernels.smmf_combine(wide, tasks[size_t(t)], panels, scratch, stride_bytes);
         if (settings.cautious) *tensors[t].kept = reports[size_t(t)].kept.load();
+        if (settings.held) store_rms(tensors[t].rms, tasks[size_t(t)].rms.quantum, reports[size_t(t)].squares.load(), tasks[size_t(t)].numel);
     }
 };
 
@@ -53,11 +54,12 @@ SmmfTask task_of(const sm3k_smmf_tensor &tensor, const sm3k_hyper &hyper, const 
     task.low_key = key.low;
     task.high_key = key.high;
     task.mask_scale = settings.cautious ? mask_scale(tensor.kept, tensor.numel, step) : 1.0;
+    hold(task, tensor, hyper.update_rms, hyper.lr);
     return task;
 }
 
-bool usable(const sm3k_smmf_tensor &t, bool first, bool masked) {
-    if (!t.step || (masked && !t.kept) || t.numel < 0 || t.rows < 0 || t.cols < 1) return false;
+bool usable(const sm3k_smmf_tensor &t, bool first, bool masked, bool held) {
+    if (!t.step || (masked && !t.kept) || (held && !t.rms) || t.numel < 0 || t.rows < 0 || t.cols < 1) return false;
     if (t.numel == 0) return t.rows == 0;
     // The missing tail is less than a row, at the end of the last one.
     if (t.rows * t.cols < t.numel || (t.rows - 1) * t.cols >= t.numel) return false;
@@ -74,7 +76,7 @@ int32_t smmf_list(const Kernels &kernels, const sm3k_smmf_tensor *tensors, int64
     settings.first_moment = hyper.beta >= 0.0;
     settings.cautious = settings.cautious && settings.first_moment;
     for (int64_t t = 0; t < count; ++t)
-        if (!usable(tensors[t], settings.first_moment, settings.cautious)) return SM3K_BAD_ARGUMENT;
+        if (!usable(tensors[t], settings.first_moment, settings.cautious, settings.held)) return SM3K_BAD_ARGUMENT;
     List list{kernels, tensors, settings, hyper.param_dtype == SM3K_FLOAT64, nullptr, nullptr, {false}};
     list.tasks.reset(new (std::nothrow) SmmfTask[size_t(count)]);
     list.reports.reset(new (std::nothrow) Report[size_t(count)]);

@@ -28,11 +28,12 @@ template <class A> struct SmmfConstants {
     SmmfConstants(const Settings &s, const SmmfTask &t)
         : gradient_factor(all(A(s.gradient_factor))), first_decay(all(A(t.first_decay))),
           first_rest(all(A(1.0 - t.first_decay))), second_decay(all(A(t.second_decay))),
-          second_rest(all(A(1.0 - t.second_decay))), eps(all(A(s.eps))), keep(all(A(s.keep))), lr(all(A(s.lr))) {}
+          second_rest(all(A(1.0 - t.second_decay))), eps(all(A(s.eps))), keep(all(A(s.keep))), lr(all(A(t.lr))) {}
 };
 
-// SIMPLE: the gradient as it is, and ours: no update where it is zero.
-template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Smmf {
+// COMMON: the gradient as it is, and ours: no update where it is zero.
+template <class P, class G, Form FORM, Kind KIND, bool DRAW> struct Smmf {
+    static constexpr bool SIMPLE = KIND != GENERAL;
     using A = typename Number<P>::Accumulator;
     using V = Vector<A>;
     static constexpr bool FIRST = FORM != PLAIN;
@@ -52,12 +53,13 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Smmf {
         A *m_column, *v_column;     // scratch: sums of this panel
         uint16_t *sign_words;       // scratch: MAX_TILE rows of words
         int64_t cols, words_per_row;
-        bool published;
+        bool published, held;
     };
 
     const SmmfTask &task;
     const Signs signs;
     Context context;
+    Measure measure;
     int64_t kept = 0;
     bool nonfinite = false;
 
@@ -65,10 +67,12 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Smmf {
         : task(t), signs{t.m_sign, t.sign_run, t.sign_stride},
           context{SmmfConstants<A>(s, t), static_cast<P *>(t.param), static_cast<const G *>(t.grad),
                   static_cast<const A *>(t.m_col), static_cast<const A *>(t.v_col), nullptr, static_cast<A *>(scratch),
-                  nullptr, t.cols, padded(t.cols) / LANES, s.published} {
+                  nullptr, t.cols, padded(t.cols) / LANES, s.published, s.held}, measure(t.rms) {
         context.m_column = context.v_column + padded(t.cols);
         context.sign_words = reinterpret_cast<uint16_t *>(context.m_column + padded(t.cols));
     }
+
+    SM3_METHOD static bool measures(const Context &x) { return KIND == HELD || (KIND == GENERAL && x.held); }
 
     // Noise of 32 elements from `at` on.
     SM3_METHOD void draw(int64_t at, Words (&halves)[2]) const {
@@ -78,7 +82,7 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Smmf {
 
     // BLOCKS times 16 columns from j on, or n of them, of T rows; `at` is the flat element of row 0, column j.
     template <int T, int BLOCKS, bool FULL>
-    SM3_METHOD void columns(const Context &x, int64_t at, int64_t j, Rows<T> &r, int n) {
+    SM3_METHOD void columns(const Context &x, Measure &rms, int64_t at, int64_t j, Rows<T> &r, int n) {
         const SmmfConstants<A> &c = x.c;
         V v_factor[BLOCKS], m_factor[BLOCKS], v_down[BLOCKS], m_down[BLOCKS];
         SM3_UNROLL for (int b = 0; b < BLOCKS; ++b) {
@@ -118,6 +122,7 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Smmf {
                 }
                 update = update / (root(v) + c.eps);
                 if (SIMPLE || !x.published) update = except(zero(g), update);
+                if (measures(x)) rms.add<FULL>(update, n);
                 const V value = read<FULL, A>(x.param + here, n) * c.keep - update * c.lr;
                 write<FULL, DRAW, A>(x.param + here, value, noise[b], n);
             }
@@ -126,10 +131,12 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Smmf {
             store(x.v_column + j + b * LANES, v_down[b]);
             if constexpr (FIRST) store(x.m_column + j + b * LANES, m_down[b]);
         }
+        if (measures(x)) rms.added(T * BLOCKS);
     }
 
     template <int T> __attribute__((noinline)) void rows(int64_t i, int64_t cols) {
         const Context x = context;
+        Measure rms = measure;
         Rows<T> r;
         const int64_t start = i * x.cols;
         A *const m_row = static_cast<A *>(task.m_row) + i, *const v_row = static_cast<A *>(task.v_row) + i;
@@ -142,12 +149,12 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Smmf {
             }
         }
         int64_t j = 0;
-        for (; j + 2 * LANES <= cols; j += 2 * LANES) columns<T, 2, true>(x, start + j, j, r, LANES);
+        for (; j + 2 * LANES <= cols; j += 2 * LANES) columns<T, 2, true>(x, rms, start + j, j, r, LANES);
         if (j + LANES <= cols) {
-            columns<T, 1, true>(x, start + j, j, r, LANES);
+            columns<T, 1, true>(x, rms, start + j, j, r, LANES);
             j += LANES;
         }
-        if (j < cols) columns<T, 1, false>(x, start + j, j, r, int(cols - j));
+        if (j < cols) columns<T, 1, false>(x, rms, start + j, j, r, int(cols - j));
         for (int t = 0; t < T; ++t) {
             v_row[t] = sum(r.v_sum[t]);
             nonfinite |= !(v_row[t] - v_row[t] == A(0));
@@ -156,6 +163,7 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Smmf {
                 signs.pack(x.sign_words + t * x.words_per_row, start + t * x.cols, cols);
             }
         }
+        measure = rms;
     }
 
     void panel(int64_t first, int64_t last, PanelResult *result) {
@@ -166,6 +174,8 @@ template <class P, class G, Form FORM, bool SIMPLE, bool DRAW> struct Smmf {
         for (; i + TILE <= whole; i += TILE) rows<TILE>(i, task.cols);
         for (; i < whole; ++i) rows<1>(i, task.cols);
         if (cut) rows<1>(i, task.numel - i * task.cols);
+        measure.collect();
+        result->squares = measure.squares;
         result->kept = kept;
         result->nonfinite = nonfinite;
     }
@@ -178,12 +188,18 @@ void smmf_panel(const Settings &s, const SmmfTask &task, int64_t first, int64_t 
         constexpr bool DRAW = decltype(draw)::value;
         const bool simple = s.gradient_factor == 1.0 && !s.published;
         if constexpr (FAST<P, G>) {
-            if (simple && !s.first_moment) return Smmf<P, G, PLAIN, true, DRAW>(s, task, scratch).panel(first, last, result);
-            if (simple && !s.cautious) return Smmf<P, G, MOMENTUM, true, DRAW>(s, task, scratch).panel(first, last, result);
+            if (simple && !s.first_moment) {
+                if (s.held) return Smmf<P, G, PLAIN, HELD, DRAW>(s, task, scratch).panel(first, last, result);
+                return Smmf<P, G, PLAIN, COMMON, DRAW>(s, task, scratch).panel(first, last, result);
+            }
+            if (simple && !s.cautious) {
+                if (s.held) return Smmf<P, G, MOMENTUM, HELD, DRAW>(s, task, scratch).panel(first, last, result);
+                return Smmf<P, G, MOMENTUM, COMMON, DRAW>(s, task, scratch).panel(first, last, result);
+            }
         }
-        if (!s.first_moment) Smmf<P, G, PLAIN, false, DRAW>(s, task, scratch).panel(first, last, result);
-        else if (!s.cautious) Smmf<P, G, MOMENTUM, false, DRAW>(s, task, scratch).panel(first, last, result);
-        else Smmf<P, G, MASKED, false, DRAW>(s, task, scratch).panel(first, last, result);
+        if (!s.first_moment) Smmf<P, G, PLAIN, GENERAL, DRAW>(s, task, scratch).panel(first, last, result);
+        else if (!s.cautious) Smmf<P, G, MOMENTUM, GENERAL, DRAW>(s, task, scratch).panel(first, last, result);
+        else Smmf<P, G, MASKED, GENERAL, DRAW>(s, task, scratch).panel(first, last, result);
     });
 }
 

@@ -95,6 +95,7 @@ class WriteBack:
     lr: float
     weight_decay: float
     noise: NoiseKey | None  # None: round to nearest
+    step_size: Tensor | None = None  # what the update is multiplied by, where it is not lr; one number
 
     def apply_(self, param: Tensor, start: int, stop: int, update: Tensor) -> None:
         """Update flat elements [start, stop); `update` (flat, accumulators' dtype) is used up."""
@@ -103,7 +104,7 @@ class WriteBack:
         value = value if in_place else value.to(update.dtype, copy=True)
         if self.weight_decay:
             value.mul_(1.0 - self.lr * self.weight_decay)
-        value.sub_(update.mul_(self.lr))
+        value.sub_(update.mul_(self.lr if self.step_size is None else self.step_size))
         if in_place:
             return
         if self.noise is not None and param.dtype in (torch.bfloat16, torch.float16):

@@ -24,6 +24,7 @@ from sm3.optim.kernels.eager.cautious import CautiousMask
 from sm3.optim.kernels.eager.roots import square_root_
 from sm3.optim.kernels.eager.rounding import NoiseKey, WriteBack
 from sm3.optim.kernels.eager.tiles import Tile, gradient_tile, read, tiles
+from sm3.optim.kernels.eager.update_rms import UpdateRms
 from sm3.optim.rules.sm3 import SM3Rule
 
 
@@ -89,7 +90,8 @@ class _Sm3Step:
         self.column_max = self.row_max.new_zeros(self.fold.columns)
         step = int(state["step"])
         noise = NoiseKey(rule.seed, step, index) if rule.rounding == "stochastic" else None
-        self.write_back = WriteBack(rule.lr, rule.weight_decay, noise)
+        self.rms = UpdateRms.of(rule, state, param.numel(), self.dtype)
+        self.write_back = WriteBack(rule.lr, rule.weight_decay, noise, self.rms.step_size if self.rms else None)
         self.mask = CautiousMask(state["kept"], param.numel(), step, self.dtype) if rule.cautious else None
 
     def run(self) -> None:
@@ -108,6 +110,8 @@ class _Sm3Step:
                 accumulator.copy_(maximum)
         if self.mask is not None:
             self.mask.finish_()
+        if self.rms is not None:
+            self.rms.finish_()
 
     def _add_maxima_of_squares(self) -> None:
         """SM3-I, first pass: every accumulator grows by the largest grad^2 of its slice."""
@@ -139,4 +143,6 @@ class _Sm3Step:
             momentum = read(self.momentum, tile.start, tile.stop).view_as(update)
             momentum.mul_(beta).add_(update.mul_(1.0 - beta))
             update = momentum.clone() if self.mask is None else self.mask.apply(momentum, grad)
+        if self.rms is not None:
+            self.rms.add(update)
         self.write_back.apply_(self.param, tile.start, tile.stop, update.view(-1))

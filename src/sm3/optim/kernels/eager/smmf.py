@@ -23,6 +23,7 @@ from sm3.optim.kernels.eager.roots import square_root_
 from sm3.optim.kernels.eager.rounding import NoiseKey, WriteBack
 from sm3.optim.kernels.eager.storage import read_signs, write_signs_
 from sm3.optim.kernels.eager.tiles import Tile, gradient_tile, tiles
+from sm3.optim.kernels.eager.update_rms import UpdateRms
 from sm3.optim.rules.shapes import near_square
 from sm3.optim.rules.smmf import SMMFRule
 
@@ -73,7 +74,8 @@ class _SmmfStep:
         step = int(state["step"])
         self.first_decay, self.second_decay = rule.moment_decays(step)
         noise = NoiseKey(rule.seed, step, index) if rule.rounding == "stochastic" else None
-        self.write_back = WriteBack(rule.lr, rule.weight_decay, noise)
+        self.rms = UpdateRms.of(rule, state, param.numel(), self.dtype)
+        self.write_back = WriteBack(rule.lr, rule.weight_decay, noise, self.rms.step_size if self.rms else None)
         self.mask = CautiousMask(state["kept"], param.numel(), step, self.dtype) if rule.cautious else None
 
     def run(self) -> None:
@@ -92,6 +94,8 @@ class _SmmfStep:
             update.div_(square_root_(variance).add_(self.rule.eps))
             if not self.rule.published:
                 update.masked_fill_(grad == 0, 0.0)
+            if self.rms is not None:
+                self.rms.add(update)
             stop = min(tile.stop, self.param.numel())
             self.write_back.apply_(self.param, tile.start, stop, update.view(-1)[: stop - tile.start])
         self.second.finish_()
@@ -99,6 +103,8 @@ class _SmmfStep:
             self.first.finish_()
         if self.mask is not None:
             self.mask.finish_()
+        if self.rms is not None:
+            self.rms.finish_()
 
     def _first_moment(self, first: _Moment, tile: Tile, grad: Tensor) -> Tensor:
         assert self.signs is not None

@@ -36,7 +36,7 @@ def sm3_step_(
     indices: Sequence[int],  # position of each parameter in the optimizer, a key of stochastic rounding
 ) -> None:
     """One step of SM3 on every parameter of the list: two launches for each pair of dtypes in it."""
-    if rule.variant == "I":
+    if rule.variant == "I" or rule.update_rms is not None:
         eager_step_(params, grads, states, rule, indices)
         return
     groups, rest = table.grouped(params, grads, states, indices, lambda shape: _Fold.of(shape).matrix)

@@ -34,6 +34,9 @@ def smmf_step_(
     indices: Sequence[int],  # position of each parameter in the optimizer, a key of stochastic rounding
 ) -> None:
     """One step of SMMF on every parameter of the list: three launches for each pair of dtypes in it."""
+    if rule.update_rms is not None:
+        eager_step_(params, grads, states, rule, indices)
+        return
 
     def matrix(shape: tuple[int, ...]) -> tuple[int, int]:
         return near_square(torch.Size(shape).numel(), published=rule.published)
