@@ -130,6 +130,9 @@ SM3_CASES = {
     "no momentum": ({"momentum": 0.0}, torch.float32),
     "mean, decay": ({"beta2": 0.9, "weight_decay": 0.1}, torch.bfloat16),
     "cautious, maximize": ({"cautious": True, "maximize": True}, torch.float16),
+    "update_rms": ({"update_rms": 0.2}, torch.float32),
+    "update_rms, cautious, no sum": ({"update_rms": 0.3, "cautious": True, "beta2": 0.9}, torch.float16),
+    "update_rms, float64, no momentum": ({"update_rms": 1e-3, "momentum": 0.0}, torch.float64),
     "stochastic bfloat16": ({"rounding": "stochastic", "seed": 5, "momentum": 0.0}, torch.bfloat16),
     "stochastic float16": ({"rounding": "stochastic", "seed": 2**62 + 1}, torch.float16),
     "float64, cautious": ({"cautious": True, "rounding": "stochastic"}, torch.float64),
@@ -151,6 +154,9 @@ SMMF_CASES = {
     "no first moment": ({"beta": None}, torch.float32),
     "published, decay": ({"published": True, "weight_decay": 0.1, "decay_rate": -0.8}, torch.float32),
     "cautious, maximize": ({"cautious": True, "maximize": True}, torch.bfloat16),
+    "update_rms": ({"update_rms": 0.2}, torch.float32),
+    "update_rms, cautious": ({"update_rms": 0.3, "cautious": True}, torch.bfloat16),
+    "update_rms, float64, no first moment": ({"update_rms": 1e-3, "beta": None}, torch.float64),
     "stochastic bfloat16": ({"rounding": "stochastic", "seed": 5}, torch.bfloat16),
     "stochastic float16": ({"rounding": "stochastic", "beta": None}, torch.float16),
     "float64": ({}, torch.float64),
@@ -195,6 +201,8 @@ def assert_two_orders_of_a_sum(
         (SM3Rule(), -math.inf),
         (SMMFRule(), math.nan),
         (SMMFRule(), math.inf),
+        (SM3Rule(update_rms=0.2), math.nan),
+        (SMMFRule(update_rms=0.2), math.nan),
         (SMMFRule(beta=None), math.nan),
     ],
 )
@@ -243,6 +251,10 @@ def test_a_whole_list_is_two_launches_of_sm3_and_three_of_smmf(monkeypatch):
     Twins(SM3Rule(), [(9,), ()]).step()
     assert names == ["sm3_tiles"]  # vectors own their accumulators: nothing to fold
     names.clear()
+    for rule in (SM3Rule(update_rms=0.2), SMMFRule(update_rms=0.2)):
+        Twins(rule, shapes).step()
+        assert names.pop() == "store_rms"
+    names.clear()
     Twins(SMMFRule(), [(0,), (3, 0)]).step()
     assert names == []
 
@@ -283,7 +295,7 @@ def test_what_the_kernels_do_not_serve_goes_to_eager(monkeypatch):
 @pytest.mark.parametrize("rule_class", [SM3Rule, SMMFRule])
 def test_the_order_of_tiles_does_not_change_a_bit(rule_class, monkeypatch):
     """All programs of all launches backwards, and shuffled: sums, signs in shared bytes and counts included."""
-    rule = rule_class(cautious=True, rounding="stochastic")
+    rule = rule_class(cautious=True, rounding="stochastic", update_rms=0.2)
     results = []
     for order in ("forward", "backward", "shuffled"):
         table.tile_table.cache_clear()

@@ -4,6 +4,7 @@
     table        a parameter list as data: one descriptor a tensor, one row (tensor, kind, row0, col0) a tile
     sm3_tile     device: what a program does with its tile; smmf_tile the same
     storage      device: numbers and sign bits at an address
+    update_rms   device: the update's length held at a target (one launch more)
     rounding     device: counter-based noise, exact root and quotient, the cautious mask, the write of a parameter
     traffic      how many bytes the kernels move, by formula
 

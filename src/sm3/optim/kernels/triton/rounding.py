@@ -17,7 +17,6 @@ from sm3.optim.kernels.triton.storage import (
     KEPT,
     KEY_HIGH,
     KEY_LOW,
-    LR,
     NUMEL,
     ONE_MINUS_BETA,
     PARAM,
@@ -122,12 +121,12 @@ def rounded(value, t, flat, F: tl.constexpr):
 
 
 @triton.jit
-def write_parameter(t, flat, inside, update, F: tl.constexpr, aligned: tl.constexpr):
-    """param = round(param * (1 - lr * weight_decay) - lr * update)."""
+def write_parameter(t, flat, inside, update, step, F: tl.constexpr, aligned: tl.constexpr):
+    """param = round(param * (1 - lr * weight_decay) - step * update); `step` is lr, or lr scaled."""
     value = load_numbers(t, PARAM, flat, inside, F.parameter, F.accumulator, aligned)
     if F.decays:
         value = value * real(t, DECAY, F.accumulator)
-    value = value - update * real(t, LR, F.accumulator)
+    value = value - update * step
     where = pointer_of(t, PARAM, F.parameter, aligned) + flat
     tl.store(where, rounded(value, t, flat, F), mask=inside)
 

@@ -25,6 +25,7 @@ from sm3.optim.kernels.eager.sm3 import sm3_step_ as eager_step_
 from sm3.optim.kernels.triton import table
 from sm3.optim.kernels.triton.sm3_tile import sm3_folds, sm3_tiles
 from sm3.optim.kernels.triton.storage import FIELDS
+from sm3.optim.kernels.triton.update_rms import store_rms
 from sm3.optim.rules.sm3 import SM3Rule
 
 
@@ -35,8 +36,8 @@ def sm3_step_(
     rule: SM3Rule,
     indices: Sequence[int],  # position of each parameter in the optimizer, a key of stochastic rounding
 ) -> None:
-    """One step of SM3 on every parameter of the list: two launches for each pair of dtypes in it."""
-    if rule.variant == "I" or rule.update_rms is not None:
+    """One step of SM3 on every parameter of the list: two launches a pair of dtypes, three with `update_rms`."""
+    if rule.variant == "I":
         eager_step_(params, grads, states, rule, indices)
         return
     groups, rest = table.grouped(params, grads, states, indices, lambda shape: _Fold.of(shape).matrix)
@@ -78,16 +79,19 @@ class _Tables:
         self.shapes: list[tuple[int, int, int]] = []  # rows, columns and kind of tile
         self.moves: list[list[int]] = []  # (to, from, outer, length, inner), all in words of the accumulators' size
         size = group.accumulator.itemsize
-        counts = len(self.folds) if rule.cautious else 0
+        counts = len(self.folds) * (rule.cautious + (rule.update_rms is not None))
         words = sum(fold.maxima() for fold in self.folds)
-        # One fill: the counts, then the maxima.
+        # One fill: counts of kept entries, counts of squares, maxima.
         self.scratch = torch.zeros(counts + -(-words * size // 8), dtype=torch.int64, device=group.device)
         address = self.scratch.data_ptr() + 8 * counts
+        square = self.scratch.data_ptr() + 8 * len(self.folds) * rule.cautious
         for number, (member, fold) in enumerate(zip(group.members(), self.folds, strict=True)):
-            self._add(member, fold, rule, size, address, self.scratch.data_ptr() + 8 * number)
+            self._add(member, fold, rule, size, address, self.scratch.data_ptr() + 8 * number, square + 8 * number)
             address += fold.maxima() * size
 
-    def _add(self, member: table.Member, fold: _Fold, rule: SM3Rule, size: int, maxima: int, count: int) -> None:
+    def _add(
+        self, member: table.Member, fold: _Fold, rule: SM3Rule, size: int, maxima: int, count: int, square: int
+    ) -> None:
         param, grad, state, index = member
         rows, columns = fold.matrix
         decays = (rule.momentum, 1.0 if rule.beta2 is None else rule.beta2)
@@ -99,9 +103,8 @@ class _Tables:
         momentum = state["momentum"].data_ptr() if rule.momentum else 0
         column_max = maxima + rows * size
         own = maxima if fold.maxima() else 0
-        self.tensors.append(
-            [*head, momentum, accumulators[fold.leading], own, column_max, len(self.axes), len(fold.trailing)]
-        )
+        words = [*head, momentum, accumulators[fold.leading], own, column_max, len(self.axes), len(fold.trailing)]
+        self.tensors.append(table.with_rms(words, state, rule, square))
         for leading in accumulators[: fold.leading]:
             self.moves.append([leading, maxima, 1, 1, rows])
         if fold.trailing:
@@ -127,3 +130,5 @@ def _step_group(group: table.Group, rule: SM3Rule) -> None:
         blocks = tuple(geometry.block if move[2] * move[4] == 1 else geometry.few for move in tables.moves)
         where = table.block_table(lengths, blocks, device)
         table.launch(sm3_folds, len(where), (moves, where), flags)
+    if flags.held:
+        table.launch(store_rms, len(tables.tensors), (tensors,), flags)

@@ -25,6 +25,7 @@ from sm3.optim.kernels.triton.storage import (
     pointer_of,
     real,
 )
+from sm3.optim.kernels.triton.update_rms import add_squares, counted, quantum_of, step_size
 
 # Words of the descriptor from 16 on.
 MOMENTUM: tl.constexpr = tl.constexpr(16)  # addresses
@@ -71,8 +72,9 @@ def _as_integer(nu, inside, F: tl.constexpr):
 
 
 @triton.jit
-def _update(t, flat, inside, grad, nu, kept, F: tl.constexpr, aligned: tl.constexpr):
-    """Momentum and parameter of some elements; returns `kept`, raised by one where the cautious mask keeps."""
+def _update(t, flat, inside, grad, nu, step, quantum, kept, squares, F: tl.constexpr, aligned: tl.constexpr):
+    """Momentum and parameter of some elements; returns `kept`, raised by one where the cautious mask keeps, and
+    `squares`, raised by the updates' squares where they are measured."""
     root = root_of(nu)
     update = tl.where(root == 0, tl.zeros_like(grad), quotient(grad, root))
     if F.averages:
@@ -83,8 +85,10 @@ def _update(t, flat, inside, grad, nu, kept, F: tl.constexpr, aligned: tl.conste
             keep = agree(update, grad) & inside
             kept += keep.to(tl.int32)
             update = cautious(update, keep, t, F)
-    write_parameter(t, flat, inside, update, F, aligned)
-    return kept
+    if F.held:
+        squares += counted(update, inside, quantum)
+    write_parameter(t, flat, inside, update, step, F, aligned)
+    return kept, squares
 
 
 @triton.jit
@@ -102,9 +106,13 @@ def _vector(t, col0, F: tl.constexpr):
     own = load_at(t, ROW_MAX)  # 0, or the maximum of leading dimensions of size 1
     highest = tl.max(tl.max(_as_integer(nu, inside, F), 1), 0)
     tl.atomic_max(own.to(tl.pointer_type(F.bits)), highest, mask=own != 0, sem="relaxed")
-    kept = _update(t, flat, inside, grad, nu, tl.zeros((1, length), tl.int32), F, False)
+    none = tl.zeros((1, length), tl.int32)
+    step, quantum = step_size(t, F), quantum_of(t, F)
+    kept, squares = _update(t, flat, inside, grad, nu, step, quantum, none, none, F, False)
     if F.cautious:
         count_kept(t, kept)
+    if F.held:
+        add_squares(t, squares)
 
 
 @triton.jit
@@ -118,7 +126,8 @@ def _matrix(t, axes, row0, col0, width: tl.constexpr, aligned: tl.constexpr, F: 
     col = col0 + tl.arange(0, width)
     bound = _column_bound(t, axes, col, col < columns, width, F)
     highest = tl.zeros((height, width), F.bits)
-    kept = tl.zeros((height, width), tl.int32)
+    kept, squares = tl.zeros((height, width), tl.int32), tl.zeros((height, width), tl.int32)
+    step, quantum = step_size(t, F), quantum_of(t, F)
     for start in range(row0, tl.minimum(row0 + height * F.steps, rows), height):
         row = start + tl.arange(0, height)
         inside = (row < rows)[:, None] & (col < columns)[None, :]
@@ -132,11 +141,13 @@ def _matrix(t, axes, row0, col0, width: tl.constexpr, aligned: tl.constexpr, F: 
         highest = tl.maximum(highest, bits)
         row_max = load_at(t, ROW_MAX).to(tl.pointer_type(F.bits)) + row
         tl.atomic_max(row_max, tl.max(bits, 1), mask=row < rows, sem="relaxed")
-        kept = _update(t, flat, inside, grad, nu, kept, F, aligned)
+        kept, squares = _update(t, flat, inside, grad, nu, step, quantum, kept, squares, F, aligned)
     column_max = load_at(t, COLUMN_MAX).to(tl.pointer_type(F.bits)) + col
     tl.atomic_max(column_max, tl.max(highest, 0), mask=col < columns, sem="relaxed")
     if F.cautious:
         count_kept(t, kept)
+    if F.held:
+        add_squares(t, squares)
 
 
 @triton.jit

@@ -22,6 +22,7 @@ from sm3.optim.kernels.eager.smmf import smmf_step_ as eager_step_
 from sm3.optim.kernels.triton import table
 from sm3.optim.kernels.triton.smmf_tile import smmf_normalise, smmf_sums, smmf_tiles
 from sm3.optim.kernels.triton.storage import FIELDS
+from sm3.optim.kernels.triton.update_rms import store_rms
 from sm3.optim.rules.shapes import near_square
 from sm3.optim.rules.smmf import SMMFRule
 
@@ -33,10 +34,7 @@ def smmf_step_(
     rule: SMMFRule,
     indices: Sequence[int],  # position of each parameter in the optimizer, a key of stochastic rounding
 ) -> None:
-    """One step of SMMF on every parameter of the list: three launches for each pair of dtypes in it."""
-    if rule.update_rms is not None:
-        eager_step_(params, grads, states, rule, indices)
-        return
+    """One step of SMMF on every parameter of the list: three launches a pair of dtypes, four with `update_rms`."""
 
     def matrix(shape: tuple[int, ...]) -> tuple[int, int]:
         return near_square(torch.Size(shape).numel(), published=rule.published)
@@ -60,11 +58,14 @@ class _Tables:
         self.shapes = [_shape(param, grad, state, rule) for param, grad, state, _ in members]
         numbers = len(self.moments) * sum(own for shape in self.shapes for own in _partial(shape))
         self.scratch = torch.empty(numbers, dtype=group.accumulator, device=group.device)
-        self.counts = torch.zeros(len(members) if rule.cautious else 0, dtype=torch.int64, device=group.device)
+        # Of kept entries, then of squares.
+        counts = len(members) * (rule.cautious + (rule.update_rms is not None))
+        self.counts = torch.zeros(counts, dtype=torch.int64, device=group.device)
+        square = self.counts.data_ptr() + 8 * len(members) * rule.cautious
         address = self.scratch.data_ptr()
         for number, (member, shape) in enumerate(zip(members, self.shapes, strict=True)):
             count = self.counts.data_ptr() + 8 * number if rule.cautious else 0
-            address = self._add(member, shape, rule, group.accumulator.itemsize, address, count)
+            address = self._add(member, shape, rule, group.accumulator.itemsize, address, count, square + 8 * number)
 
     def _add(
         self,
@@ -74,6 +75,7 @@ class _Tables:
         size: int,
         address: int,  # of this tensor's partial sums
         count: int,
+        square: int,
     ) -> int:
         param, grad, state, index = member
         decays = rule.moment_decays(int(state["step"]))
@@ -93,7 +95,8 @@ class _Tables:
         signs: list[int] = []
         if rule.beta is not None:
             signs = [state["m_sign"].data_ptr(), *_sign_layout(state["m_sign"], param.numel())]
-        self.tensors.append([*head, table.word(rule.eps), *factors, *absent, *places, *absent, *signs])
+        words = [*head, table.word(rule.eps), *factors, *absent, *places, *absent, *signs]
+        self.tensors.append(table.with_rms(words, state, rule, square))
         return address
 
 
@@ -133,3 +136,5 @@ def _step_group(group: table.Group, rule: SMMFRule) -> None:
     where = table.block_table(lengths, (geometry.widths[2],) * len(lengths), device)
     table.launch(smmf_sums, len(where), (sums, where), flags)
     table.launch(smmf_normalise, len(tables.columns), (columns,), flags)
+    if flags.held:
+        table.launch(store_rms, len(tables.tensors), (tensors,), flags)

@@ -30,6 +30,7 @@ from sm3.optim.kernels.triton.storage import (
     sign_position,
     store_sign_bytes,
 )
+from sm3.optim.kernels.triton.update_rms import add_squares, counted, quantum_of, step_size
 
 # Words of the descriptor from 16 on.
 EPS: tl.constexpr = tl.constexpr(16)  # float64
@@ -90,12 +91,18 @@ def _store_column_sums(t, field: tl.constexpr, tile, col, values, F: tl.constexp
 
 
 @triton.jit
-def _apply(t, flat, inside, grad, moment, variance, aligned: tl.constexpr, F: tl.constexpr):
-    """Step of the parameter, from the moments before compression; none where the gradient is zero, unless published."""
+def _apply(t, flat, inside, grad, moment, variance, step, quantum, squares, aligned: tl.constexpr, F: tl.constexpr):
+    """Step of the parameter, from the moments before compression; none where the gradient is zero, unless published.
+
+    Returns `squares`, raised by the updates' squares where they are measured.
+    """
     update = quotient(moment, root_of(variance) + real(t, EPS, F.accumulator))
     if not F.published:
         update = tl.where(grad == 0, tl.zeros_like(update), update)
-    write_parameter(t, flat, inside, update, F, aligned)
+    if F.held:
+        squares += counted(update, inside, quantum)
+    write_parameter(t, flat, inside, update, step, F, aligned)
+    return squares
 
 
 @triton.jit
@@ -112,7 +119,8 @@ def _tile(t, row0, col0, width: tl.constexpr, aligned: tl.constexpr, F: tl.const
     if F.averages:
         m_col = load_numbers(t, M_COL, col, col < columns, F.accumulator, F.accumulator, False)
     v_sum, m_sum = tl.zeros((height, width), F.accumulator), tl.zeros((height, width), F.accumulator)
-    kept = tl.zeros((height, width), tl.int32)
+    kept, squares = tl.zeros((height, width), tl.int32), tl.zeros((height, width), tl.int32)
+    step, quantum = step_size(t, F), quantum_of(t, F)
     for start in range(row0, tl.minimum(row0 + height * F.steps, rows), height):
         row = start + tl.arange(0, height)
         flat = row.to(tl.int64)[:, None] * columns + col[None, :]
@@ -134,12 +142,14 @@ def _tile(t, row0, col0, width: tl.constexpr, aligned: tl.constexpr, F: tl.const
                 keep = agree(update, grad)
                 kept += keep.to(tl.int32)
                 update = cautious(update, keep, t, F)
-        _apply(t, flat, inside, grad, update, variance, aligned, F)
+        squares = _apply(t, flat, inside, grad, update, variance, step, quantum, squares, aligned, F)
     _store_column_sums(t, V_COL_SUMS, row0 // (height * F.steps), col, v_sum, F)
     if F.averages:
         _store_column_sums(t, M_COL_SUMS, row0 // (height * F.steps), col, m_sum, F)
     if F.cautious:
         count_kept(t, kept)
+    if F.held:
+        add_squares(t, squares)
 
 
 @triton.jit

@@ -24,6 +24,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sm3.optim.kernels.eager.rounding import NoiseKey
+from sm3.optim.kernels.triton.update_rms import RMS
 from sm3.optim.rules.state import Rule
 
 # param, grad, state, index
@@ -82,6 +83,7 @@ class Flags:
     decays: bool
     maximize: bool
     cautious: bool
+    held: bool  # the update's root mean square has a target
     stochastic: bool
     averages: bool  # momentum, or a first moment
     mean: bool  # SM3: the exponential mean of squares
@@ -105,6 +107,7 @@ class Flags:
             rule.weight_decay > 0,
             rule.maximize,
             rule.cautious,
+            rule.update_rms is not None,
             rule.rounding == "stochastic",
             averages,
             mean,
@@ -196,6 +199,14 @@ def head(
     scalars = [1.0 - rule.lr * rule.weight_decay, rule.lr, decays[0], 1.0 - decays[0], decays[1], 1.0 - decays[1]]
     sizes = [rows, columns, param.numel()]
     return [param.data_ptr(), grad.data_ptr(), *sizes, low, high, *map(word, scalars), kept, count, int(step > 1)]
+
+
+def with_rms(words: Sequence[int], state: dict[str, Tensor], rule: Rule, square: int) -> list[int]:
+    """The descriptor with the words of `update_rms` at its end; square: address of this step's count of them."""
+    if rule.update_rms is None:
+        return list(words)
+    own = [state["rms"].data_ptr(), square, word(rule.update_rms)]
+    return [*words, *[0] * (RMS.value - len(words)), *own]
 
 
 def on_device(device: torch.device, *sections: tuple[Iterable[Sequence[int]], int]) -> list[Tensor]:
