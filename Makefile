@@ -1,5 +1,5 @@
 # The only door: `make run` and `make test` set up whatever is missing by themselves.
-# Needs Python 3.11+ and make. PYTHON=python3.12 chooses another interpreter, ARGS="..." passes options to `sm3 compare`.
+# Needs Python 3.11+ and make. PYTHON=python3.12 chooses another interpreter, ARGS="..." passes options to `sm3 compare` or the benchmarks.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 NATIVE := CMakeLists.txt hatch_build.py $(wildcard src/sm3/optim/kernels/cpu/*.cpp src/sm3/optim/kernels/cpu/*.h)
 
-.PHONY: help setup run test check lint types bench docs wheel sanitize clean
+.PHONY: help setup run test check lint types bench record docs wheel sanitize clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,9 +37,11 @@ types: $(STAMP)
 
 check: lint types test ## lint, types, tests: what CI runs
 
-bench: $(STAMP) ## measure: step time against PyTorch's own optimizers, interleaved
-	$(BIN)/python -m benchmarks.step_time
-	$(BIN)/python -m benchmarks.native_step $(ARGS)
+bench: $(STAMP) ## measure step times, memory, leaks and peers, a quarter of an hour; ARGS=--quick: a few minutes
+	$(BIN)/python -m benchmarks $(ARGS)
+
+record: bench ## the same on a quiet machine, then README's table of step times from the new record
+	$(BIN)/python -m benchmarks.readme
 
 docs: $(STAMP) ## build the documentation into docs/_build
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"

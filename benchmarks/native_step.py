@@ -1,178 +1,152 @@
-"""One step of the C++ kernels against PyTorch's own optimizers, on one thread, with the bandwidth bound and a control.
+"""One `optimizer.step()` on given gradients, whole and from Python, ours and PyTorch's, with bound and control.
 
-    python -m benchmarks.native_step [--rounds 9] [--set gpt2,odd,small] [--dtype float32,bfloat16] [--json]
+    python -m benchmarks.native_step [--set gpt2-small] [--dtype float32] [--threads 1,all] [--rounds 15] [--json]
+    THP_MEM_ALLOC_ENABLE=1 python -m benchmarks.native_step     the same with huge pages
 
-Each round times every contestant once, in random order, on the same gradients; what is compared is the median over
-rounds of the ratio to fused AdamW *in the same round*. A second fused AdamW is the control: where its ratio is off by
-more than 3 % another job was on the machine, and no number is quotable. CPU time of the process decides (it does not
-count preemption); wall time is shown beside it.
-
-    gpt2    GPT-2 small's 148 tensors, 124.4 M elements: the headline
-    odd     one matrix of 8192 x 4112: a power of two would put all rows on the same cache sets, and flatter us
-    small   100 matrices of 64 x 64 and 100 vectors of 64: overhead per tensor; the whole `optimizer.step()`
+First the answers are checked (answers.py), then all contestants step the same parameters in turns (measure.py). 16-bit
+parameters are written with stochastic rounding by ours and to nearest by PyTorch's, which has nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import random
-import statistics
-import sys
-import time
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sm3 import SM3, SMMF, run_record
+from benchmarks import answers, bounds
+from benchmarks.command import cores, progress, run, thread_counts, threads_option
+from benchmarks.conditions import conditions, load_average, load_text, pages_text
+from benchmarks.contestants import BASE, CONTROL, contestants, rounding
+from benchmarks.measure import ROUNDS_TO_QUOTE, Seconds, clock_for, figures, interleaved, valid, verdict
+from benchmarks.shapes import ABOUT, HEADLINE, parameters, shapes_of
 from sm3.optim.kernels.cpu import library
-from sm3.plan.models import specs_of
+from sm3.plan.measure import state_nbytes
 
-CONTROL_TOLERANCE = 0.03
-SETS = {
-    "gpt2": lambda: [tuple(spec.shape) for spec in specs_of("gpt2-small")],
-    "odd": lambda: [(8192, 4112)],
-    "small": lambda: [(64, 64)] * 100 + [(64,)] * 100,
-}
-PROBE_ELEMENTS = 1 << 25
-
-Contestant = tuple[Callable[[list[Tensor]], torch.optim.Optimizer], Callable[[int], float]]
+# Lists with fewer elements are stepped this often per round: a step would be too short for the clock (chosen).
+REPEAT_BELOW, REPEATS = 1 << 22, 20
 
 
-def contestants(dtype: torch.dtype) -> dict[str, Contestant]:
-    """Name -> how to make it, and bytes it must move per element, given the bytes of a number of the parameter."""
-    rounding = "nearest" if dtype == torch.float32 else "stochastic"
-    accumulator = 4
-    # Parameter read and written, gradient read, and the state that is as large as the parameter, read and written.
-    adamw: Contestant = (lambda p: torch.optim.AdamW(p, lr=1e-6, fused=True), lambda b: 7 * b)
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """One table per number of threads, all on the same tensors."""
+    library.set_isa(options.isa)
+    dtype = getattr(torch, options.dtype)
+    params = parameters(shapes_of(options.set), dtype)
+    torch.set_num_threads(1)  # while there is no thread pool yet that could spin in the CPU time
+    progress("answers")
+    checked = answers.check(params)
+    tables = [_table(params, threads, options.rounds) for threads in thread_counts(options.threads)]
     return {
-        "AdamW fused": adamw,
-        "AdamW fused, control": adamw,
-        "AdamW foreach": (lambda p: torch.optim.AdamW(p, lr=1e-6, foreach=True), lambda b: 7 * b),
-        "SGD + momentum fused": (lambda p: torch.optim.SGD(p, lr=1e-6, momentum=0.9, fused=True), lambda b: 5 * b),
-        "SM3": (lambda p: SM3(p, lr=1e-6, rounding=rounding), lambda b: 3 * b + 2 * accumulator),
-        "SM3 without momentum": (lambda p: SM3(p, lr=1e-6, momentum=0.0, rounding=rounding), lambda b: 3 * b),
-        "SMMF": (lambda p: SMMF(p, lr=1e-6, rounding=rounding), lambda b: 3 * b + 0.25),
+        "set": options.set,
+        "dtype": options.dtype,
+        "rounding": rounding(dtype),
+        "tensors": len(params),
+        "numel": sum(param.numel() for param in params),
+        "answers": checked,
+        "tables": tables,
     }
 
 
-def parameters(shapes: list[tuple[int, ...]], dtype: torch.dtype) -> list[Tensor]:
-    """Weights and gradients as a model has them."""
-    generator = torch.Generator().manual_seed(0)
-    params = []
-    for shape in shapes:
-        param = torch.randn(shape, generator=generator).mul_(0.02).to(dtype).requires_grad_()
-        param.grad = torch.randn(shape, generator=generator).mul_(0.01).to(dtype)
-        params.append(param)
-    return params
-
-
-def bandwidth(threads: int) -> float:
-    """Bytes per second of three arrays read and two written in place; the best of several."""
-    # Each starts at another place in its page: at equal places loads wait for stores that only look like theirs.
-    arrays = [torch.ones(PROBE_ELEMENTS + 1024)[336 * i :] for i in range(3)]
-    addresses = [array.data_ptr() for array in arrays]
-    seconds = []
-    for _ in range(7):
-        start = time.process_time() if threads == 1 else time.perf_counter()
-        library.probe(*addresses, PROBE_ELEMENTS, threads)
-        seconds.append((time.process_time() if threads == 1 else time.perf_counter()) - start)
-    return 20 * PROBE_ELEMENTS / min(seconds)
-
-
-def measure(params: list[Tensor], dtype: torch.dtype, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """(CPU seconds, wall seconds) per step of each contestant, one pair per round."""
-    optimizers = {name: make(params) for name, (make, _) in contestants(dtype).items()}
-    # Steps too short for the clock are repeated.
-    repeats = 1 if sum(param.numel() for param in params) > 1 << 22 else 20
-    for optimizer in optimizers.values():
-        optimizer.step()
-        optimizer.step()
-    order = list(optimizers)
-    shuffle = random.Random(0).shuffle
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in order}
-    for number in range(rounds):
-        shuffle(order)
-        for name in order:
-            cpu, wall = time.process_time(), time.perf_counter()
-            for _ in range(repeats):
-                optimizers[name].step()
-            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-            seconds[name].append((cpu / repeats, wall / repeats))
-        print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return seconds
-
-
-def table(name: str, dtype: torch.dtype, rounds: int, bound: float) -> dict[str, object]:
-    """The figures of one set of shapes and one dtype."""
-    params = parameters(SETS[name](), dtype)
+def _table(params: list[Tensor], threads: int, rounds: int) -> dict[str, Any]:
+    """What the contestants took with this number of threads, between two probes of the bandwidth."""
+    torch.set_num_threads(threads)
+    load = [load_average()]
+    progress("bandwidth")
+    rates = bounds.bandwidth(threads)
+    optimizers = {name: make(params) for name, make in contestants().items()}
     numel = sum(param.numel() for param in params)
-    seconds = measure(params, dtype, rounds)
-    base = [cpu for cpu, _ in seconds["AdamW fused"]]
+    repeats = REPEATS if numel < REPEAT_BELOW else 1
+    steps = {name: optimizer.step for name, optimizer in optimizers.items()}
+    seconds = interleaved(steps, rounds, repeats=repeats)
+    state = {name: state_nbytes(optimizer) / numel for name, optimizer in optimizers.items()}
+    found = conditions()  # with all tensors in place
+    del optimizers, steps
+    rates = bounds.faster(rates, bounds.bandwidth(threads))
+    if not all(bool(param.isfinite().all()) for param in params):
+        raise AssertionError("a contestant made a weight infinite or NaN: these are not the times of a training run")
+    rows = rows_of(seconds, clock_for(threads), numel, params[0].element_size(), state, rates[bounds.BOUND])
+    control = rows[CONTROL]["ratio"]
+    return {
+        "threads": threads,
+        "clock": clock_for(threads),
+        "rounds": rounds,
+        "repeats": repeats,
+        "gb_per_s": {name: rate / 1e9 for name, rate in rates.items()},
+        "order": list(rows),  # JSON objects have none
+        "rows": rows,
+        "control": control,
+        "valid": valid(control, rounds),
+        "conditions": found,
+        "load_average": [*load, load_average()],
+        "seconds": seconds,
+    }
+
+
+def rows_of(
+    seconds: Seconds,
+    clock: str,
+    numel: int,
+    number: int,  # bytes of one element of a parameter
+    state: dict[str, float],  # bytes of state per element, by contestant
+    bytes_per_second: float,
+) -> dict[str, dict[str, Any]]:
+    """The rows of a table, from what was measured alone."""
+    streams = 2 * numel * number >= bounds.STREAMS_FROM_BYTES
     rows = {}
-    for contestant, pairs in seconds.items():
-        cpu = [pair[0] for pair in pairs]
-        moved = contestants(dtype)[contestant][1](params[0].element_size())
-        rows[contestant] = {
-            "cpu_ms": 1e3 * statistics.median(cpu),
-            "cpu_ms_min": 1e3 * min(cpu),
-            "wall_ms": 1e3 * statistics.median(pair[1] for pair in pairs),
-            "ns_per_element": 1e9 * statistics.median(cpu) / numel,
-            "bytes_per_element": moved,
-            "share_of_bound": moved * numel / statistics.median(cpu) / bound,
-            "ratio": statistics.median(own / other for own, other in zip(cpu, base, strict=True)),
-        }
-    valid = abs(rows["AdamW fused, control"]["ratio"] - 1.0) <= CONTROL_TOLERANCE
-    return {"numel": numel, "tensors": len(params), "valid": valid, "rows": rows}
+    for name, found in figures(seconds, BASE, clock).items():
+        moved = bounds.bytes_per_element(number, state[name])
+        least = moved * numel / bytes_per_second
+        share = least / found["median"] if streams else None
+        rows[name] = {**found, "state": state[name], "bytes": moved, "share": share}
+    return rows
 
 
-def show(name: str, dtype: torch.dtype, result: dict[str, object]) -> None:
-    """Print one table."""
-    kind = str(dtype).removeprefix("torch.") + ("" if dtype == torch.float32 else ", stochastic rounding for ours")
-    print(f"\n{name}: {result['tensors']} tensors, {result['numel']:,} elements, {kind}")
-    print(
-        f"{'optimizer':24}{'CPU ms':>10}{'min':>10}{'wall ms':>10}{'ns/el':>8}{'B/el':>7}{'of bound':>10}{'ratio':>8}"
-    )
-    rows = result["rows"]
-    assert isinstance(rows, dict)
-    for contestant, row in rows.items():
-        print(
-            f"{contestant:24}{row['cpu_ms']:10.3f}{row['cpu_ms_min']:10.3f}{row['wall_ms']:10.3f}"
-            f"{row['ns_per_element']:8.3f}{row['bytes_per_element']:7.2f}{row['share_of_bound']:9.0%}{row['ratio']:9.2f}"
+def text(metrics: dict[str, Any]) -> list[str]:
+    """All tables of one set and dtype."""
+    numel, tensors, name = metrics["numel"], metrics["tensors"], metrics["set"]
+    about = f", {ABOUT[name]}" if name in ABOUT else ""
+    how = metrics["dtype"] + ("" if metrics["rounding"] == "nearest" else f", {metrics['rounding']} rounding for ours")
+    count = "1 tensor" if tensors == 1 else f"{tensors} tensors"
+    found = metrics["tables"][0]["conditions"]
+    lines = ["", f"{name}, {how}: {count}, {numel:,} elements{about}", f"  {metrics['answers']}"]
+    lines.append(f"  {found['isa']}; {pages_text(found['pages'])}")
+    for table in metrics["tables"]:
+        lines += _table_text(table, numel)
+    return lines
+
+
+def _table_text(table: dict[str, Any], numel: int) -> list[str]:
+    clock = table["clock"]
+    other = "wall" if clock == "cpu" else "cpu"
+    load = load_text(table["load_average"])
+    rates = bounds.rates_text(table["gb_per_s"])
+    lines = [
+        "",
+        f"  {table['threads']} of {cores()} cores, {clock} time; load {load}; GB/s: {rates}",
+        f"  {'':26}{clock + ' ms':>9}{'ns/el':>9}{'min':>9}{'p90':>9}{other:>9}"
+        f"{'B/el':>7}{'of bound':>10}{'state B':>9}{'ratio':>8}{'p10':>7}{'p90':>7}",
+    ]
+    per_element = 1e9 / numel
+    for name in table["order"]:
+        row = table["rows"][name]
+        share = "cache" if row["share"] is None else f"{row['share']:.0%}"
+        lines.append(
+            f"  {name:26}{1e3 * row['median']:9.3f}{per_element * row['median']:9.3f}{per_element * row['min']:9.3f}"
+            f"{per_element * row['p90']:9.3f}{per_element * row[other + '_median']:9.3f}{row['bytes']:7.2f}{share:>10}"
+            f"{row['state']:9.4f}{row['ratio']:8.3f}{row['ratio_p10']:7.2f}{row['ratio_p90']:7.2f}"
         )
-    print("VALID" if result["valid"] else "contended, not quotable: the control is off by more than 3 %")
+    return [*lines, f"  {verdict(table['control'], table['rounds'])}"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--set", default="gpt2,odd,small", help="which sets of shapes")
-    parser.add_argument("--dtype", default="float32,bfloat16")
+    parser.add_argument("--set", default=HEADLINE, help=f"{', '.join(ABOUT)}, ROWSxCOLUMNS, or a model of `sm3 plan`")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    threads_option(parser)
+    parser.add_argument("--rounds", type=int, default=ROUNDS_TO_QUOTE)
     parser.add_argument("--isa", default="auto", help="generic, avx2 or avx512; by default the best there is")
-    parser.add_argument("--json", action="store_true", help="one run record instead of tables")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    library.set_isa(options.isa)
-    load = [os.getloadavg()[0]]
-    bound = bandwidth(1)
-    results = {}
-    for dtype_name in options.dtype.split(","):
-        for name in options.set.split(","):
-            dtype = getattr(torch, dtype_name)
-            results[f"{name}, {dtype_name}"] = result = table(name, dtype, options.rounds, bound)
-            if not options.json:
-                show(name, dtype, result)
-    load.append(os.getloadavg()[0])
-    if options.json:
-        metrics = {"isa": library.isa(), "bound_gb_per_s": bound / 1e9, "load_average": load, "tables": results}
-        print(run_record.RunRecord("native_step", 0, vars(options), metrics).line())
-        return
-    machine = run_record.machine()
-    print(f"\n{machine['processor']}, {machine['cores']} cores, one used; {library.isa()}; torch {torch.__version__}")
-    print(f"bound: {bound / 1e9:.1f} GB/s, three arrays read and two written in place")
-    print(f"load average {load[0]:.1f} to {load[1]:.1f}")
+    run("native_step", parser, measure, text)
 
 
 if __name__ == "__main__":

@@ -117,6 +117,14 @@ def test_links_between_pages_point_to_files():
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_the_step_times_in_the_readme_are_those_of_the_newest_record():
+    """`python -m benchmarks.readme` would change nothing; `make record` measures and writes both."""
+    from benchmarks import readme, record
+
+    text = readme.README.read_text(encoding="utf-8")
+    assert text == readme.updated(text, record.newest())
+
+
 def test_the_comparison_quoted_in_the_readme_is_a_committed_record():
     """Every line of the table, and the seconds of the run, stand in the file that the README names."""
     record = (ROOT / "benchmarks/records/amd-epyc-2-cores/2026-11-24-compare.txt").read_text(encoding="utf-8")
