@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.compiler import is_dynamo_compiling
 from torch.optim import Optimizer
 
 from sm3.errors import SettingError, StateMismatchError, explain
@@ -82,6 +83,16 @@ class RuleOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if is_dynamo_compiling():
+            from sm3.optim.torch import compiled  # here: it loads PyTorch's compiler, which takes seconds
+
+            compiled.step_(self)
+        else:
+            self.step_now()
+        return loss
+
+    def step_now(self) -> None:
+        """The step itself, without closure and hooks, under no_grad and never traced; `compiled.py` calls it, too."""
         work = list(self._gather())
         kernels = [self._kernel(part) for part in work]  # refused now, before another group has moved
         if self._may_step(work):
@@ -89,7 +100,6 @@ class RuleOptimizer(Optimizer):
                 self._step_group(part, kernel)
         if self._on_step is not None:
             self._on_step()
-        return loss
 
     @torch.no_grad()
     def step_one(self, param: Tensor, group_number: int, position: int, index: int) -> None:
@@ -191,6 +201,13 @@ class RuleOptimizer(Optimizer):
             elif tensor.device != device:
                 state[declared.name] = tensor.to(device)
         return state
+
+    @torch.no_grad()
+    def create_state(self, places: Sequence[tuple[int, int]]) -> None:
+        """Allocate the state of some parameters, (group, position) each, as their next step would."""
+        for number, position in places:
+            group = self.param_groups[number]
+            self._state_of(group["params"][position], _layout(self._rule({**group, "lr": 0.0})))
 
     @torch.no_grad()
     def materialize(self) -> None:
