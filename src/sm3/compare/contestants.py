@@ -124,14 +124,14 @@ RECIPES = (
         "SMMF rms",
         "sm3.SMMF",
         {"decay_rate": -0.8, "update_rms": 0.2},
-        (5e-4, 1e-3, 2e-3),
+        (4e-3, 8e-3, 16e-3),
         "SMMF, every tensor's update held at a root mean square of 0.2",
     ),
     Contestant(
         "SMMF beta=None rms",
         "sm3.SMMF",
         {"beta": None, "decay_rate": -0.8, "update_rms": 0.2},
-        (5e-4, 1e-3, 2e-3),
+        (4e-3, 8e-3, 16e-3),
         "the second moment alone, and updates held at 0.2",
     ),
 )
