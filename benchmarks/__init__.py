@@ -18,6 +18,7 @@ training_step  the same within forward, backward, step of a GPT
 peers          other implementations of the same algorithms, installed apart
 memory         the peak of a step above weights and gradients
 leak           10,000 steps, and the slope of resident memory
+lean           100 M parameters through `sm3.lean`: bytes as planned, bits as without
 command        a measurement as a command and as a process of its own
 record         where results are kept; the newest one
 readme         the table in README.md, made from the newest record

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks import bounds, leak, memory, native_step, peers, record, training_step
+from benchmarks import bounds, leak, lean, memory, native_step, peers, record, training_step
 from benchmarks.command import ROOT, machine_text, own_process
 from benchmarks.conditions import ASK_FOR_HUGE_PAGES, load_average, load_text
 from benchmarks.measure import ROUNDS_TO_QUOTE
@@ -23,7 +23,7 @@ from benchmarks.shapes import ABOUT, HEADLINE
 from sm3 import run_record
 from sm3.compare.store import code_hash
 
-QUICK_ROUNDS, QUICK_STEPS = 3, 3000
+QUICK_ROUNDS, QUICK_STEPS, QUICK_LEAN_STEPS = 3, 3000, 5
 HUGE = {ASK_FOR_HUGE_PAGES: "1"}
 TEXT: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "bounds": bounds.text,
@@ -32,6 +32,7 @@ TEXT: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "peers": peers.text,
     "memory": memory.text,
     "leak": leak.text,
+    "lean": lean.text,
 }
 
 
@@ -57,6 +58,7 @@ def parts(quick: bool) -> Iterator[Part]:
     yield Part("peers", ["--rounds", "1"] if quick else [])
     yield Part("memory")
     yield Part("leak", ["--steps", str(QUICK_STEPS)] if quick else [])
+    yield Part("lean", ["--steps", str(QUICK_LEAN_STEPS)] if quick else [])
 
 
 def main() -> None:
