@@ -177,6 +177,8 @@ def test_a_mistyped_setting_is_refused_and_the_right_one_named(optimizer: str) -
         ("SM3", {"momentum": 1.0}),
         ("SM3", {"cautious": True, "momentum": 0}),
         ("SMMF", {"published": True, "cautious": True}),
+        ("SMMF", {"published": True, "update_rms": 0.2}),
+        ("SM3", {"update_rms": 0}),
         ("SGD", {"momentum": -1}),
         ("AdamW8bit", {"min_8bit_size": 0}),
     ],

@@ -91,6 +91,8 @@ LIVE: dict[str, Callable[[list[Any]], list[Any]]] = {
     "SMMF(beta=None)": ours("SMMF", beta=None),
     "SMMF(published=True)": ours("SMMF", published=True),
     "SMMF(cautious=True)": ours("SMMF", cautious=True),
+    "SM3(update_rms=0.2)": ours("SM3", update_rms=0.2),
+    "SMMF(cautious=True, update_rms=0.2)": ours("SMMF", cautious=True, update_rms=0.2),
 }
 # These divide by the number of elements, or of columns, of a tensor that has none: they cannot run at all there.
 CANNOT_RUN = {("empty", "Adafactor"), ("empty", "Muon")}

@@ -84,18 +84,19 @@ def test_smmf_state_is_factors_and_signs(shape):
     assert SMMFRule().state_bytes(shape, "float32") == 8 + 2 * factors + signs
     assert SMMFRule(beta=None).state_bytes(shape, "float32") == 8 + factors
     assert SMMFRule(cautious=True).state_bytes(shape, "float32") == 16 + 2 * factors + signs
+    assert SMMFRule(update_rms=0.2).state_bytes(shape, "float32") == 12 + 2 * factors + signs
 
 
 @given(shapes)
 def test_state_names_are_unique_and_every_shared_tensor_says_how_ranks_agree(shape):
     """What does not shard with dimension 0 must be combined, except counters."""
-    for rule in (SM3Rule(), SM3Rule(cautious=True), SMMFRule(), SMMFRule(beta=None)):
+    for rule in (SM3Rule(), SM3Rule(cautious=True, update_rms=0.2), SMMFRule(update_rms=1.0), SMMFRule(beta=None)):
         state = rule.state(shape, "float32")
         names = [tensor.name for tensor in state]
         assert len(set(names)) == len(names)
         assert names[0] == "step"
         for tensor in state[1:]:
             if tensor.shard_axis is None and tensor.name != "momentum":
-                assert tensor.combine in ("max", "sum")
+                assert tensor.combine in ("max", "sum", "mean square")
             elif tensor.shard_axis == 0:
                 assert tensor.shape[0] == shape[0]

@@ -80,12 +80,17 @@ def test_an_unknown_argument_is_a_type_error(optimizer):
 
 @pytest.mark.parametrize(
     ("optimizer", "settings"),
-    [(SM3, {"momentum": 0.0}), (SMMF, {"beta": None}), (SMMF, {"published": True})],
+    [
+        (SM3, {"cautious": True, "momentum": 0.0}),
+        (SMMF, {"cautious": True, "beta": None}),
+        (SMMF, {"cautious": True, "published": True}),
+        (SMMF, {"update_rms": 0.2, "published": True}),
+    ],
 )
 def test_settings_that_contradict_each_other_are_refused(optimizer, settings):
     """cautious needs a first moment, and published promises the authors' trajectory."""
     with pytest.raises(SettingError, match="cannot go together") as caught:
-        optimizer(parameters([(3,)]), cautious=True, **settings)
+        optimizer(parameters([(3,)]), **settings)
     assert_explains(str(caught.value))
 
 

@@ -84,6 +84,17 @@ def test_cautious_steps_follow_the_judge(shape):
         assert_close(param, weights, 1e-12)
 
 
+@EVERY_SHAPE
+def test_steps_of_a_given_length_follow_the_judge(shape):
+    """The scale of last step, both rules, after the cautious mask."""
+    judge = reference.SM3(alpha=0.1, beta1=0.9, update_rms=0.2)
+    for param, weights in run_both(SM3, {"lr": 0.1, "update_rms": 0.2}, judge, shape, steps=20):
+        assert_close(param, weights, FLOAT64_RTOL)
+    judge = reference.SMMF(eta=0.01, cautious=True, update_rms=0.2)
+    for param, weights in run_both(SMMF, {"lr": 0.01, "cautious": True, "update_rms": 0.2}, judge, shape, steps=20):
+        assert_close(param, weights, 1e-12)
+
+
 @pytest.mark.parametrize("tile", [1, 5, 64])
 @pytest.mark.parametrize("shape", [(12, 20), (31,), (6, 3, 3, 3), (3, 67), (1, 17), (4099,)], ids=str)
 def test_the_result_does_not_depend_on_the_tile(monkeypatch, tile, shape):

@@ -6,14 +6,15 @@
     unit_t   the power of two at or below last_t, or 1/4 where nothing was measured yet
              quantum_t = unit_t^2 / 2^9
     count_t  sum over all entries of min(u_t^2 / quantum_t, 2^23), each rounded to an integer, half to even
-    rms_t    sqrt(count_t quantum_t / entries), or rms_(t-1) where count_t is 0; rms_0 = 0; kept in float32
+    rms_t    sqrt(count_t quantum_t / entries); where count_t is 0: unit_t / 32, which no entry is above, or rms_(t-1)
+             where u_t is 0 throughout; rms_0 = 0; kept in float32
 
 So rms_t is the root mean square of u_t, as exact as a count of quanta is: integers, so that it has the same bits in
 whatever order they are summed. u_t and its square are rounded to float32 first. A NaN counts as 2^23: it shows where it
 is, and does not spread by way of rms.
 
-Ours, after Shazeer & Stern 2018, arXiv 1804.04235, section 6 (divide by max(1, rms of this step)), and Liu et al. 2025,
-arXiv 2502.16982, section 2.2 (scale to the root mean square of AdamW's update).
+Ours, after Shazeer & Stern 2018, arXiv 1804.04235, section 6: u_t / max(1, rms_t / d); and Liu et al. 2025, arXiv
+2502.16982, section 2.2: an update's root mean square as what makes one learning rate fit, 0.2 to 0.4 for AdamW.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ class UpdateRms:
         if u.size:
             exponent = math.floor(math.log2(last)) if self.rms > 0 else -2
             quantum = 4.0 ** min(max(exponent, -MAX_EXPONENT), MAX_EXPONENT) / 2**PLACES
-            counts = np.rint(np.square(u.astype(np.float32)).astype(np.float64) / quantum)
-            mean = float(np.fmin(counts, CAP).sum()) / u.size  # exact: integers below 2^53
-            self.rms = float(np.float32(math.sqrt(mean * quantum))) or self.rms
+            squares = np.square(u.astype(np.float32)).astype(np.float64)
+            count = float(np.fmin(np.rint(squares / quantum), CAP).sum())  # exact: integers below 2^53
+            if count > 0:
+                self.rms = float(np.float32(math.sqrt(count / u.size * quantum)))
+            elif squares.any():
+                self.rms = math.sqrt(quantum * 2**PLACES) / 32
         return scale

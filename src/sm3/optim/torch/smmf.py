@@ -59,10 +59,12 @@ class SMMF(RuleOptimizer):
         Apply only entries whose momentum and gradient agree in sign, rescaled by the fraction kept at the last step
         (Liang et al. 2024). Costs 8 bytes per tensor; needs a first moment.
     update_rms : None or float > 0, default None
-        Root mean square that the update of every tensor is scaled to, before lr: steps then keep their length whatever
-        shape and gradients a tensor has, so one lr fits all. By last step's value, so the step stays one pass over
-        memory; the first step, and gradients of zero, change no scale, and none is above 10. 4 bytes per tensor.
-        0.2 is AdamW's usual value (arXiv 2502.16982). Not with `published`.
+        The update before lr is scaled so that its root mean square over the tensor is this; 0.2 is AdamW's (0.2 to 0.4
+        by Liu et al. 2025, arXiv 2502.16982, section 2.2), which puts lr and weight_decay on AdamW's scale. A step
+        of any tensor is then about lr * update_rms long per entry, whatever its shape, its gradients and what is left
+        of the first moment. Scaled by the last step's value, at most 10 times enlarged; the first step as it is. Costs
+        4 bytes per tensor and no second pass, unlike the clipping of Adafactor (arXiv 1804.04235, section 6), so it
+        works with gradient release. Not with `published`.
     maximize : bool, default False
         Ascend instead of descend.
     nonfinite : "propagate", "skip" or "error", default "propagate"

@@ -13,7 +13,7 @@
 #endif
 
 // Raised whenever a struct or the meaning of a field changes; library.py refuses another number.
-constexpr int32_t SM3K_ABI = 2;
+constexpr int32_t SM3K_ABI = 3;
 constexpr int32_t SM3K_MAX_RANK = 8;
 
 enum sm3k_dtype : int32_t { SM3K_FLOAT32 = 0, SM3K_BFLOAT16 = 1, SM3K_FLOAT16 = 2, SM3K_FLOAT64 = 3 };

@@ -11,7 +11,7 @@ constexpr int MAX_TILE = 4;
 // How the update of a tensor is scaled and measured (update_rms.h).
 struct RmsScale {
     double scale;               // what the learning rate is multiplied by
-    double quantum;             // squares are counted in it
+    double unit, quantum;       // powers of two; squares are counted in quanta
     float base;                 // 2^23 quanta
 };
 
@@ -53,7 +53,8 @@ struct SmmfTask {
 
 struct PanelResult {
     int64_t kept = 0;           // entries that the cautious mask let through
-    uint64_t squares = 0;       // where `held`: of the updates, in quanta
+    uint64_t squares = 0;       // where `held`: of the updates, in quanta; and whether any is not zero
+    bool moved = false;
     bool nonfinite = false;
 };
 

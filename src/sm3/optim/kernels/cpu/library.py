@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sm3.errors import MissingExtraError, SettingError, explain
 
-ABI = 2  # SM3K_ABI of abi.h
+ABI = 3  # SM3K_ABI of abi.h
 MAX_RANK = 8  # SM3K_MAX_RANK
 ISAS = ("generic", "avx2", "avx512")
 

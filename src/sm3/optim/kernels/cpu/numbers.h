@@ -147,6 +147,7 @@ struct Measure {
     static constexpr int MOST = 504;    // additions before a lane of 32 bits could overflow, less those of one call
     uint64_t squares = 0;
     Words sum = words(0);
+    Words some = words(0);      // any bit: an update is not zero
     int pending = 0;
     float base;                 // 2^23 quanta: in a float from there to twice that, the last bit is one quantum
 
@@ -155,8 +156,9 @@ struct Measure {
     // FULL: 16 updates; else the first n. As an unsigned integer NaN is above the cap, and so counts as it.
     template <bool FULL, class V> SM3_METHOD void add(V update, int n) {
         if constexpr (!FULL) update = first_lanes(update, n);
-        const Vector<float> u = single(update);
-        sum = sum + least(as_words(u * u + all(base)), as_words(all(base + base)));
+        const Vector<float> u = single(update), square = u * u;
+        sum = sum + least(as_words(square + all(base)), as_words(all(base + base)));
+        some = some | as_words(square);
     }
     // Every addition brought the bits of `base` along.
     SM3_METHOD void added(int calls) {
@@ -167,6 +169,11 @@ struct Measure {
         squares += total(sum - words(uint32_t(pending) * same_bits<uint32_t>(base)));
         sum = words(0);
         pending = 0;
+    }
+    SM3_METHOD void finish(PanelResult *result) {
+        collect();
+        result->squares = squares;
+        result->moved = total(some) > 0;
     }
 };
 

@@ -33,7 +33,7 @@ inline double mask_scale(const int64_t *kept, int64_t numel, int64_t step) {
 
 // The update's scale, and the learning rate with it.
 template <class Task, class Tensor> void hold(Task &task, const Tensor &tensor, double target, double lr) {
-    task.rms = target > 0.0 ? rms_scale(*tensor.rms, target) : RmsScale{1.0, 1.0, 1.0f};
+    task.rms = target > 0.0 ? rms_scale(*tensor.rms, target) : RmsScale{1.0, 1.0, 1.0, 1.0f};
     task.lr = lr * task.rms.scale;
 }
 
@@ -41,9 +41,11 @@ template <class Task, class Tensor> void hold(Task &task, const Tensor &tensor, 
 struct Report {
     std::atomic<int64_t> kept{0};
     std::atomic<uint64_t> squares{0};
+    std::atomic<bool> moved{false};
 
     void add(const PanelResult &result) {
         if (result.kept) kept.fetch_add(result.kept);
         if (result.squares) squares.fetch_add(result.squares);
+        if (result.moved) moved.store(true);
     }
 };

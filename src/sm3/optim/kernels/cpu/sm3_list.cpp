@@ -125,7 +125,8 @@ struct List {
         if (wide) write_accumulators(t, static_cast<const double *>(scratch));
         else write_accumulators(t, static_cast<const float *>(scratch));
         if (settings.cautious) *tensors[t].kept = reports[size_t(t)].kept.load();
-        if (settings.held) store_rms(tensors[t].rms, tasks[size_t(t)].rms.quantum, reports[size_t(t)].squares.load(), folds[size_t(t)].numel);
+        const Report &report = reports[size_t(t)];
+        if (settings.held) store_rms(tensors[t].rms, tasks[size_t(t)].rms, report.squares.load(), report.moved.load(), folds[size_t(t)].numel);
     }
 };
 

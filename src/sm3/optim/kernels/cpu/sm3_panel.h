@@ -185,8 +185,7 @@ template <class P, class G, Form FORM, Kind KIND, bool DRAW> struct Sm3 {
     void panel(int64_t first, int64_t last, void *scratch, PanelResult *result) {
         if (task.bound) matrix(first, last, static_cast<A *>(scratch));
         else vector(first, last);
-        measure.collect();
-        result->squares = measure.squares;
+        measure.finish(result);
         result->kept = kept;
         result->nonfinite = nonfinite;
     }

@@ -27,7 +27,8 @@ struct List {
     void combine(int64_t t, int64_t panels, void *scratch, int64_t stride_bytes) {
         kernels.smmf_combine(wide, tasks[size_t(t)], panels, scratch, stride_bytes);
         if (settings.cautious) *tensors[t].kept = reports[size_t(t)].kept.load();
-        if (settings.held) store_rms(tensors[t].rms, tasks[size_t(t)].rms.quantum, reports[size_t(t)].squares.load(), tasks[size_t(t)].numel);
+        const Report &report = reports[size_t(t)];
+        if (settings.held) store_rms(tensors[t].rms, tasks[size_t(t)].rms, report.squares.load(), report.moved.load(), tasks[size_t(t)].numel);
     }
 };
 

@@ -174,8 +174,7 @@ template <class P, class G, Form FORM, Kind KIND, bool DRAW> struct Smmf {
         for (; i + TILE <= whole; i += TILE) rows<TILE>(i, task.cols);
         for (; i < whole; ++i) rows<1>(i, task.cols);
         if (cut) rows<1>(i, task.numel - i * task.cols);
-        measure.collect();
-        result->squares = measure.squares;
+        measure.finish(result);
         result->kept = kept;
         result->nonfinite = nonfinite;
     }

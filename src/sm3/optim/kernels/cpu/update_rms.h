@@ -7,7 +7,7 @@
 
 #include "kernels.h"
 
-constexpr double RMS_MAX_GAIN = 10.0;
+constexpr double RMS_MAX_GAIN = 10.0, RMS_LEAST = 0x1p-5;
 constexpr int RMS_PLACES = 9, RMS_COUNT_BITS = 23, RMS_MAX_EXPONENT = 45;
 
 inline RmsScale rms_scale(float rms, double target) {
@@ -20,9 +20,10 @@ inline RmsScale rms_scale(float rms, double target) {
         exponent = exponent < -RMS_MAX_EXPONENT ? -RMS_MAX_EXPONENT : exponent > RMS_MAX_EXPONENT ? RMS_MAX_EXPONENT : exponent;
     }
     const int place = 2 * exponent - RMS_PLACES;
-    return {scale, std::ldexp(1.0, place), float(std::ldexp(1.0, place + RMS_COUNT_BITS))};
+    return {scale, std::ldexp(1.0, exponent), std::ldexp(1.0, place), float(std::ldexp(1.0, place + RMS_COUNT_BITS))};
 }
 
-inline void store_rms(float *rms, double quantum, uint64_t count, int64_t numel) {
-    if (count > 0) *rms = float(std::sqrt(double(count) / double(numel) * quantum));
+inline void store_rms(float *rms, const RmsScale &held, uint64_t count, bool moved, int64_t numel) {
+    if (count > 0) *rms = float(std::sqrt(double(count) / double(numel) * held.quantum));
+    else if (moved) *rms = float(held.unit * RMS_LEAST);
 }

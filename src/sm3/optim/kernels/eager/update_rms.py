@@ -9,12 +9,13 @@ order needs no rule. With 2^e <= max(rms_(t-1), target / 10) < 2^(e+1), or e = -
     count += min(round(u^2 / quantum), 2^23)                  quantum = 2^(2e - 9); half to even; NaN counts as 2^23
     rms_t  = sqrt(count / numel * quantum)                    u and u^2 rounded to float32
 
-So what was last measured is known to 1 in 2000, no element counts for more than 64 times that, and an update of which
-no element reaches 1 in 32 of it counts as zero. A count of zero keeps `rms`: a gradient that comes back after a pause
-is not blown up. Kernels add 2^23 quanta to the square: the last bits of that float are the rounded count.
+So an update as long as the last one is measured to 1 in 2000, and an element counts for 64 to 128 times that length at
+most. If all count 0, none is above 2^e / 32, which then is `rms`; and if all are 0, `rms` stays: a gradient that comes
+back after a pause is not blown up. Kernels add 2^23 quanta to a square: the last bits of that float are its count.
 
-Sources: arXiv 1804.04235, section 6, divides by max(1, rms); arXiv 2502.16982, section 2.2, scales Muon's update to the
-root mean square of AdamW's, 0.2 to 0.4. Both by this step's value, which needs a pass before the write.
+Sources: Shazeer & Stern 2018, arXiv 1804.04235, section 6, divide by max(1, rms_t / d), this step's value, which needs
+a pass before the write. Liu et al. 2025, arXiv 2502.16982, section 2.2, find 0.2 to 0.4 for AdamW, and scale Muon's
+update to 0.2 by what its shape says. Holding any update by last step's value is ours.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ MAX_GAIN = 10.0
 # Bits of a float32 behind its first, which hold a count; of them, those behind the binary point where a square is 4^e.
 # Chosen: one bit more below would be one less above.
 COUNT_BITS, PLACES = 23, 9
+# The largest update, in units, whose square is rounded to 0 quanta.
+LEAST = 2.0**-5
 # Chosen: first updates are (1 - momentum) long in every entry, 0.1 to 1; up to 32 for an exponential mean at its start.
 FIRST_UNIT = 0.25
 # Chosen: far beyond any update, and all float32 numbers above stay normal.
@@ -44,6 +47,7 @@ class UpdateRms:
     def __init__(self, rms: Tensor, numel: int, target: float, lr: float, dtype: torch.dtype):
         self._rms, self._numel = rms, numel
         self._count = torch.zeros_like(rms, dtype=torch.int64)
+        self._moved = torch.zeros_like(rms, dtype=torch.bool)
         last = rms.double()
         one = torch.ones_like(last)
         bounded = torch.where(last > 0, last.clamp_min(target / MAX_GAIN), one)  # where, not `if`: no wait for a device
@@ -51,8 +55,8 @@ class UpdateRms:
         scale = torch.where(last > 0, torch.full_like(last, target) / bounded, one)
         self.step_size = (lr * scale).to(dtype)
         bounded = torch.where(last > 0, bounded, FIRST_UNIT * one).clamp(2.0**-MAX_EXPONENT, 2.0**MAX_EXPONENT)
-        unit = bounded / (2.0 * torch.frexp(bounded).mantissa)  # exact: 2^e
-        self._quantum = unit.square() * 2.0**-PLACES
+        self._unit = bounded / (2.0 * torch.frexp(bounded).mantissa)  # exact: 2^e
+        self._quantum = self._unit.square() * 2.0**-PLACES
         self._per_quantum = (1.0 / self._quantum).float()
         self._most = torch.full_like(self._per_quantum, 2.0**COUNT_BITS)
 
@@ -64,9 +68,12 @@ class UpdateRms:
 
     def add(self, update: Tensor) -> None:
         """The update of a tile, before the learning rate; zeros past the tensor's end do no harm."""
-        counts = update.float().square().mul_(self._per_quantum).round_()
+        squares = update.float().square()
+        self._moved |= (squares > 0).any()
+        counts = squares.mul_(self._per_quantum).round_()
         self._count += torch.fmin(counts, self._most).long().sum()  # fmin: NaN is the cap
 
     def finish_(self) -> None:
         measured = square_root_(self._count.double() / self._numel * self._quantum)
-        self._rms.copy_(torch.where(self._count > 0, measured, self._rms.double()))
+        unmeasured = torch.where(self._moved, self._unit * LEAST, self._rms.double())
+        self._rms.copy_(torch.where(self._count > 0, measured, unmeasured))

@@ -79,14 +79,14 @@ class _Tables:
         self.shapes: list[tuple[int, int, int]] = []  # rows, columns and kind of tile
         self.moves: list[list[int]] = []  # (to, from, outer, length, inner), all in words of the accumulators' size
         size = group.accumulator.itemsize
-        counts = len(self.folds) * (rule.cautious + (rule.update_rms is not None))
+        counts = len(self.folds) * (rule.cautious + 2 * (rule.update_rms is not None))
         words = sum(fold.maxima() for fold in self.folds)
         # One fill: counts of kept entries, counts of squares, maxima.
         self.scratch = torch.zeros(counts + -(-words * size // 8), dtype=torch.int64, device=group.device)
         address = self.scratch.data_ptr() + 8 * counts
         square = self.scratch.data_ptr() + 8 * len(self.folds) * rule.cautious
         for number, (member, fold) in enumerate(zip(group.members(), self.folds, strict=True)):
-            self._add(member, fold, rule, size, address, self.scratch.data_ptr() + 8 * number, square + 8 * number)
+            self._add(member, fold, rule, size, address, self.scratch.data_ptr() + 8 * number, square + 16 * number)
             address += fold.maxima() * size
 
     def _add(

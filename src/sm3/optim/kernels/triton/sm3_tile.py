@@ -8,7 +8,6 @@ from sm3.optim.kernels.triton.rounding import (
     agree,
     averaged,
     cautious,
-    count_kept,
     quotient,
     root_of,
     write_parameter,
@@ -25,7 +24,7 @@ from sm3.optim.kernels.triton.storage import (
     pointer_of,
     real,
 )
-from sm3.optim.kernels.triton.update_rms import add_squares, counted, quantum_of, step_size
+from sm3.optim.kernels.triton.update_rms import add_counts, counted, step_size, unit_of
 
 # Words of the descriptor from 16 on.
 MOMENTUM: tl.constexpr = tl.constexpr(16)  # addresses
@@ -72,7 +71,7 @@ def _as_integer(nu, inside, F: tl.constexpr):
 
 
 @triton.jit
-def _update(t, flat, inside, grad, nu, step, quantum, kept, squares, F: tl.constexpr, aligned: tl.constexpr):
+def _update(t, flat, inside, grad, nu, step, unit, kept, squares, F: tl.constexpr, aligned: tl.constexpr):
     """Momentum and parameter of some elements; returns `kept`, raised by one where the cautious mask keeps, and
     `squares`, raised by the updates' squares where they are measured."""
     root = root_of(nu)
@@ -86,7 +85,7 @@ def _update(t, flat, inside, grad, nu, step, quantum, kept, squares, F: tl.const
             kept += keep.to(tl.int32)
             update = cautious(update, keep, t, F)
     if F.held:
-        squares += counted(update, inside, quantum)
+        squares = counted(squares, update, inside, unit)
     write_parameter(t, flat, inside, update, step, F, aligned)
     return kept, squares
 
@@ -107,12 +106,9 @@ def _vector(t, col0, F: tl.constexpr):
     highest = tl.max(tl.max(_as_integer(nu, inside, F), 1), 0)
     tl.atomic_max(own.to(tl.pointer_type(F.bits)), highest, mask=own != 0, sem="relaxed")
     none = tl.zeros((1, length), tl.int32)
-    step, quantum = step_size(t, F), quantum_of(t, F)
-    kept, squares = _update(t, flat, inside, grad, nu, step, quantum, none, none, F, False)
-    if F.cautious:
-        count_kept(t, kept)
-    if F.held:
-        add_squares(t, squares)
+    step, unit = step_size(t, F), unit_of(t, F)
+    kept, squares = _update(t, flat, inside, grad, nu, step, unit, none, none, F, False)
+    add_counts(t, kept, squares, F)
 
 
 @triton.jit
@@ -127,7 +123,7 @@ def _matrix(t, axes, row0, col0, width: tl.constexpr, aligned: tl.constexpr, F: 
     bound = _column_bound(t, axes, col, col < columns, width, F)
     highest = tl.zeros((height, width), F.bits)
     kept, squares = tl.zeros((height, width), tl.int32), tl.zeros((height, width), tl.int32)
-    step, quantum = step_size(t, F), quantum_of(t, F)
+    step, unit = step_size(t, F), unit_of(t, F)
     for start in range(row0, tl.minimum(row0 + height * F.steps, rows), height):
         row = start + tl.arange(0, height)
         inside = (row < rows)[:, None] & (col < columns)[None, :]
@@ -141,13 +137,10 @@ def _matrix(t, axes, row0, col0, width: tl.constexpr, aligned: tl.constexpr, F: 
         highest = tl.maximum(highest, bits)
         row_max = load_at(t, ROW_MAX).to(tl.pointer_type(F.bits)) + row
         tl.atomic_max(row_max, tl.max(bits, 1), mask=row < rows, sem="relaxed")
-        kept, squares = _update(t, flat, inside, grad, nu, step, quantum, kept, squares, F, aligned)
+        kept, squares = _update(t, flat, inside, grad, nu, step, unit, kept, squares, F, aligned)
     column_max = load_at(t, COLUMN_MAX).to(tl.pointer_type(F.bits)) + col
     tl.atomic_max(column_max, tl.max(highest, 0), mask=col < columns, sem="relaxed")
-    if F.cautious:
-        count_kept(t, kept)
-    if F.held:
-        add_squares(t, squares)
+    add_counts(t, kept, squares, F)
 
 
 @triton.jit

@@ -59,13 +59,13 @@ class _Tables:
         numbers = len(self.moments) * sum(own for shape in self.shapes for own in _partial(shape))
         self.scratch = torch.empty(numbers, dtype=group.accumulator, device=group.device)
         # Of kept entries, then of squares.
-        counts = len(members) * (rule.cautious + (rule.update_rms is not None))
+        counts = len(members) * (rule.cautious + 2 * (rule.update_rms is not None))
         self.counts = torch.zeros(counts, dtype=torch.int64, device=group.device)
         square = self.counts.data_ptr() + 8 * len(members) * rule.cautious
         address = self.scratch.data_ptr()
         for number, (member, shape) in enumerate(zip(members, self.shapes, strict=True)):
             count = self.counts.data_ptr() + 8 * number if rule.cautious else 0
-            address = self._add(member, shape, rule, group.accumulator.itemsize, address, count, square + 8 * number)
+            address = self._add(member, shape, rule, group.accumulator.itemsize, address, count, square + 16 * number)
 
     def _add(
         self,

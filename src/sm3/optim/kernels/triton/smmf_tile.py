@@ -8,7 +8,6 @@ from sm3.optim.kernels.triton.rounding import (
     agree,
     averaged,
     cautious,
-    count_kept,
     quotient,
     root_of,
     write_parameter,
@@ -30,7 +29,7 @@ from sm3.optim.kernels.triton.storage import (
     sign_position,
     store_sign_bytes,
 )
-from sm3.optim.kernels.triton.update_rms import add_squares, counted, quantum_of, step_size
+from sm3.optim.kernels.triton.update_rms import add_counts, counted, step_size, unit_of
 
 # Words of the descriptor from 16 on.
 EPS: tl.constexpr = tl.constexpr(16)  # float64
@@ -91,7 +90,7 @@ def _store_column_sums(t, field: tl.constexpr, tile, col, values, F: tl.constexp
 
 
 @triton.jit
-def _apply(t, flat, inside, grad, moment, variance, step, quantum, squares, aligned: tl.constexpr, F: tl.constexpr):
+def _apply(t, flat, inside, grad, moment, variance, step, unit, squares, aligned: tl.constexpr, F: tl.constexpr):
     """Step of the parameter, from the moments before compression; none where the gradient is zero, unless published.
 
     Returns `squares`, raised by the updates' squares where they are measured.
@@ -100,7 +99,7 @@ def _apply(t, flat, inside, grad, moment, variance, step, quantum, squares, alig
     if not F.published:
         update = tl.where(grad == 0, tl.zeros_like(update), update)
     if F.held:
-        squares += counted(update, inside, quantum)
+        squares = counted(squares, update, inside, unit)
     write_parameter(t, flat, inside, update, step, F, aligned)
     return squares
 
@@ -120,7 +119,7 @@ def _tile(t, row0, col0, width: tl.constexpr, aligned: tl.constexpr, F: tl.const
         m_col = load_numbers(t, M_COL, col, col < columns, F.accumulator, F.accumulator, False)
     v_sum, m_sum = tl.zeros((height, width), F.accumulator), tl.zeros((height, width), F.accumulator)
     kept, squares = tl.zeros((height, width), tl.int32), tl.zeros((height, width), tl.int32)
-    step, quantum = step_size(t, F), quantum_of(t, F)
+    step, unit = step_size(t, F), unit_of(t, F)
     for start in range(row0, tl.minimum(row0 + height * F.steps, rows), height):
         row = start + tl.arange(0, height)
         flat = row.to(tl.int64)[:, None] * columns + col[None, :]
@@ -142,14 +141,11 @@ def _tile(t, row0, col0, width: tl.constexpr, aligned: tl.constexpr, F: tl.const
                 keep = agree(update, grad)
                 kept += keep.to(tl.int32)
                 update = cautious(update, keep, t, F)
-        squares = _apply(t, flat, inside, grad, update, variance, step, quantum, squares, aligned, F)
+        squares = _apply(t, flat, inside, grad, update, variance, step, unit, squares, aligned, F)
     _store_column_sums(t, V_COL_SUMS, row0 // (height * F.steps), col, v_sum, F)
     if F.averages:
         _store_column_sums(t, M_COL_SUMS, row0 // (height * F.steps), col, m_sum, F)
-    if F.cautious:
-        count_kept(t, kept)
-    if F.held:
-        add_squares(t, squares)
+    add_counts(t, kept, squares, F)
 
 
 @triton.jit
