@@ -37,7 +37,8 @@ template <class P, class G, Form FORM, Kind KIND, bool DRAW> struct Smmf {
     using A = typename Number<P>::Accumulator;
     using V = Vector<A>;
     static constexpr bool FIRST = FORM != PLAIN;
-    static constexpr int TILE = FAST<P, G> && FORM != MASKED ? MAX_TILE : 1;
+    // Two rows of 16-bit parameters: conversions and noise need registers, and four rows would spill (3 % slower).
+    static constexpr int TILE = FAST<P, G> && FORM != MASKED ? (sizeof(P) == 2 ? 2 : MAX_TILE) : 1;
 
     // What T rows carry along their columns.
     template <int T> struct Rows {
