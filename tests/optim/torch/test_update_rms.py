@@ -162,17 +162,17 @@ def test_gradients_of_zero_from_the_start_measure_nothing(optimizer):
     assert held.rms > 0.0
 
 
-@given(seeds, st.sampled_from([1, 7, 64, 1 << 17]))
+@given(seeds, st.sampled_from([3, 7, 64, 1 << 17]))
 def test_the_order_of_the_elements_does_not_change_a_bit(seed, tile):
     """Integers are added: any permutation, any tile. A vector is updated element by element: nothing else differs."""
     import sm3.optim.kernels.eager.tiles as tiles
 
-    permutation = torch.randperm(4099, generator=torch.Generator().manual_seed(seed))
+    permutation = torch.randperm(257, generator=torch.Generator().manual_seed(seed))
     straight, permuted = (
-        Held(SM3, (4099,), momentum=0.0, update_rms=0.2, backend=backend) for backend in (None, "eager")
+        Held(SM3, (257,), momentum=0.0, update_rms=0.2, backend=backend) for backend in (None, "eager")
     )
     for step in range(3):
-        gradient = gradient_stream((4099,), seed)(step)
+        gradient = gradient_stream((257,), seed)(step)
         update = straight.update(gradient)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(tiles, "TILE_NUMEL", tile)
