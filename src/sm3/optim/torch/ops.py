@@ -118,8 +118,8 @@ def _fake(
     per_parameter = {len(params), len(grads), len(layouts), len(names), len(indices), sum(sizes)}
     of_state = sum(layout.count(",") + 1 for layout in layouts)
     of_numbers = sum(len(RULES[rule_name].HYPERPARAMETERS) - len(json.loads(constants)) for constants in settings)
-    if (len(per_parameter), len(state), len(numbers), len(settings)) != (1, of_state, of_numbers, len(sizes)):
-        raise AssertionError("the lists of a compiled step do not belong together; please report this")
+    lengths = len(per_parameter), len(state), len(numbers), len(settings)
+    assert lengths == (1, of_state, of_numbers, len(sizes)), "the lists of a compiled step do not belong together"
 
 
 def _register(rule_name: str) -> Callable[..., None]:
