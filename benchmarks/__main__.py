@@ -23,7 +23,7 @@ from benchmarks.shapes import ABOUT, HEADLINE
 from sm3 import run_record
 from sm3.compare.store import code_hash
 
-QUICK_ROUNDS, QUICK_STEPS, QUICK_LEAN_STEPS = 3, 3000, 5
+QUICK_ROUNDS, QUICK_STEPS, QUICK_LEAN_STEPS = 3, 5000, 5
 HUGE = {ASK_FOR_HUGE_PAGES: "1"}
 TEXT: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "bounds": bounds.text,
@@ -54,9 +54,9 @@ def parts(quick: bool) -> Iterator[Part]:
             yield Part("native_step", ["--set", name, "--dtype", dtype, *rounds])
     for name in () if quick else (HEADLINE, "8192x4096"):
         yield Part("native_step", ["--set", name, *rounds], HUGE)
-    yield Part("training_step", rounds)
+    yield Part("training_step", [*rounds, "--threads", "1"] if quick else rounds)
     yield Part("peers", ["--rounds", "1"] if quick else [])
-    yield Part("memory")
+    yield Part("memory", ["--set", "8192x4112"] if quick else [])
     yield Part("leak", ["--steps", str(QUICK_STEPS)] if quick else [])
     yield Part("lean", ["--steps", str(QUICK_LEAN_STEPS)] if quick else [])
 

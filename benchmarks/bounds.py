@@ -91,7 +91,7 @@ def text(metrics: dict[str, Any]) -> list[str]:
 
 def rates_text(gb_per_s: dict[str, float]) -> str:
     """All patterns in one line."""
-    return ", ".join(f"{name} {rate:.1f}" for name, rate in gb_per_s.items())
+    return ", ".join(f"{name} {gb_per_s[name]:.1f}" for name in BYTES)
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
     python -m benchmarks.leak [--steps 10000] [--json]
 
 Each optimizer runs in a process of its own; AdamW is the control, for PyTorch and the C library have habits as well.
-The first three tenths are left out: for about 2,000 steps allocators and caches still fill, AdamW's too (measured),
-then resident memory stands still. The slope is that of a least-squares line through the rest.
+The first 3,000 steps are left out: for about 2,000 allocators and caches still fill, AdamW's too (measured), then
+resident memory stands still. The slope is that of a least-squares line through the rest.
 """
 
 from __future__ import annotations
@@ -17,18 +17,29 @@ import torch
 
 from benchmarks.command import own_process, progress, run
 from benchmarks.contestants import BASE, OURS, contestants
+from sm3.errors import SettingError, explain
 from sm3.plan.measure import resident_bytes
 
 NAMES = [BASE, *OURS]
 STEPS = 10_000
 MARKS = 100  # how often memory is read
-SETTLED = 0.3  # of the steps: only what comes after is judged
+SETTLED = 3000  # steps: only what comes after is judged
+LEAST = 5000  # steps, for a slope over 2,000 of them (chosen)
 # The smallest Python object is 16 bytes; a step that leaves one behind is at or above this (chosen: half of it).
 FLAT_BELOW = 8.0  # bytes per step
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All optimizers, one process each; with --one that one, here."""
+    if options.steps < LEAST:
+        raise SettingError(
+            explain(
+                "too few steps to tell a leak.",
+                got=f"--steps {options.steps}",
+                accepted=f"{LEAST} and more: the first {SETTLED} are not judged",
+                do=f"leave it out for {STEPS}",
+            )
+        )
     if options.one is not None:
         return _one(options.one, options.steps)
     rows = {}
@@ -51,7 +62,7 @@ def _one(name: str, steps: int) -> dict[str, Any]:
         optimizer.zero_grad()  # the gradients of the next backward are new tensors
         (model(inputs) - inputs).square().mean().backward()
         optimizer.step()
-        if step % every == 0 and step > SETTLED * steps:
+        if step % every == 0 and step > SETTLED:
             now = resident_bytes()
             if now is None:
                 return {"bytes_per_step": None, "grown": None}
@@ -63,10 +74,9 @@ def _one(name: str, steps: int) -> dict[str, Any]:
 
 def text(metrics: dict[str, Any]) -> list[str]:
     """One line per optimizer."""
-    first = round(SETTLED * metrics["steps"])
     lines = [
         "",
-        f"leak: {metrics['steps']:,} training steps of a small model, resident memory after step {first:,}",
+        f"leak: {metrics['steps']:,} training steps of a small model, resident memory after step {SETTLED:,}",
         "",
     ]
     for name in metrics["order"]:

@@ -32,8 +32,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """One table per number of threads, all on the same tensors."""
     library.set_isa(options.isa)
     dtype = getattr(torch, options.dtype)
+    torch.set_num_threads(1)  # at first there is no thread pool that could spin in the CPU time
     params = parameters(shapes_of(options.set), dtype)
-    torch.set_num_threads(1)  # while there is no thread pool yet that could spin in the CPU time
     progress("answers")
     checked = answers.check(params)
     tables = [_table(params, threads, options.rounds) for threads in thread_counts(options.threads)]

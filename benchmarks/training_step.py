@@ -30,6 +30,7 @@ BATCH = 4
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """One table per number of threads."""
+    torch.set_num_threads(1)  # at first there is no thread pool that could spin in the CPU time
     torch.manual_seed(0)
     model = ByteGPT(SIZE)
     batch = torch.randint(BYTES, (BATCH, SIZE.context + 1))

@@ -6,6 +6,7 @@ import ast
 import mmap
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from benchmarks.contestants import BASE, CONTROL, OURS, contestants
 from benchmarks.shapes import parameters
 from native import needs_library
 from sm3 import SM3
+from sm3.errors import SettingError
 
 FILES = sorted(Path(answers.__file__).parent.glob("*.py"))
 SHAPES = [(33, 47), (5003,), (3, 67), (6, 3, 3, 3)]
@@ -89,6 +91,7 @@ def test_an_optimizer_that_leaves_something_behind_is_not_flat(monkeypatch):
             left[-1][0] = 1
             return super().step(closure)
 
+    monkeypatch.setattr(leak, "SETTLED", 300)
     monkeypatch.setattr(leak, "contestants", lambda: {BASE: lambda params: Leaking(params, lr=1e-6)})
     row = leak._one(BASE, 1000)
     left.clear()
@@ -97,6 +100,12 @@ def test_an_optimizer_that_leaves_something_behind_is_not_flat(monkeypatch):
     assert row["bytes_per_step"] == pytest.approx(mmap.PAGESIZE, rel=0.5)
     said = leak.text({"steps": 1000, "order": [BASE], "rows": {BASE: row}})
     assert "NOT FLAT" in said[-1]
+
+
+def test_too_few_steps_to_tell_a_leak_are_refused():
+    """Memory still settles then, AdamW's too, and would look like one."""
+    with pytest.raises(SettingError, match="--steps 4000"):
+        leak.measure(SimpleNamespace(steps=4000, one=None))
 
 
 def test_a_system_that_tells_no_memory_says_so():
