@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sm3.errors import InputError, SettingError, explain
-from sm3.poly.basis import Basis
+from sm3.poly.one_variable import Basis
 from sm3.poly.matrix_free import MatrixFree
 from sm3.poly.multi_index import IndexSet
 from sm3.poly.products import Products
@@ -27,9 +27,9 @@ STORED_BYTES = 2**30
 class Design:
     """Values of N basis functions at m points, shape (m, N), as a matrix or as products with it.
 
-    bases: one `Basis` per variable. points: (m, d), canonical variables, any float dtype (computed in float64); NaN gives
-    NaN in the functions of that variable. row_scale: (m,) factor of each row, default 1. store: keep the matrix from its
-    first use on; default: where it is at most STORED_BYTES. chunk: rows worked on together.
+    bases: one `Basis` per variable. points: (m, d), canonical variables, any float dtype (computed in float64); NaN
+    gives NaN in the functions of that variable. row_scale: (m,) factor of each row, default 1. store: keep the matrix
+    from its first use on; default: where it is at most STORED_BYTES. chunk: rows worked on together.
     Raises `SettingError` where bases, index set and points do not belong together, or a degree does not exist.
 
     >>> from sm3.poly.basis import Legendre

@@ -6,8 +6,8 @@
     q_norm            (sum (a_j nu_j)^q)^(1/q) <= order: what UQLab and OpenTURNS call hyperbolic; another set
     anchored          the union of all anchored sets of at most `order` indices
 
-All are lower sets. The anisotropy a_j >= 0 is the price of a degree of variable j: 1 is usual, more means fewer degrees.
-`max_degree` caps single variables, for measures that have only so many polynomials. The class IndexSet itself is in
+All are lower sets. The anisotropy a_j >= 0 is the price of a degree of variable j: 1 is usual, more means fewer
+degrees. `max_degree` caps single variables, for measures that have only so many polynomials. The class IndexSet is in
 multi_index.py, the rules of the shapes in index_shapes.py. Sources: Adcock, Brugiapaglia & Webster, Sparse Polynomial
 Approximation of High-Dimensional Functions, SIAM 2022; for the q-norm Blatman & Sudret, J. Comput. Phys. 230 (2011).
 """

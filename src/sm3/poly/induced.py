@@ -3,9 +3,9 @@
 Two ways, both by rejection, so that no table of a distribution function enters the result:
     arcsine   Legendre and both Chebyshev families: psi_k^2 d(measure) stays below twice the arcsine density, so every
               second try is kept. Legendre: Bernstein's inequality (1 - y^2)^(1/4) |P_k| <= sqrt(2 / (pi (k + 1/2))).
-    cells     any other continuous measure: between its zeros and extrema |psi_k| is monotone, so on a cell it is at most
-              its larger end, whatever the density does. A cell is drawn by (bound x mass), a point in it from the
-              measure itself (by its quantiles), and kept with probability psi_k^2 / bound.
+    cells     any other continuous measure: between its zeros and extrema |psi_k| is monotone, so on a cell it is at
+              most its larger end, whatever the density does. A cell is drawn by (bound x mass), a point in it from
+              the measure itself (by its quantiles), and kept with probability psi_k^2 / bound.
 Idea of sampling a mixture of these: Cohen & Migliorati, SMAI J. Comput. Math. 3 (2017); Narayan, arXiv 1704.08465.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from sm3.poly import recurrence
 
 if TYPE_CHECKING:
-    from sm3.poly.basis import Basis
+    from sm3.poly.one_variable import Basis
 
 Array = NDArray[np.float64]
 # Chosen: cells per monotone piece; four keep about nine tries of ten.
@@ -97,9 +98,7 @@ class Cells:
 def _cells(basis: Basis, degree: int) -> Cells:
     zeros, peaks = basis.extrema(degree)
     knots = np.sort(np.concatenate((zeros, peaks)))
-    inside = np.concatenate(
-        [np.linspace(a, b, _SPLIT, endpoint=False) for a, b in zip(knots[:-1], knots[1:], strict=True)] + [knots[-1:]]
-    )
+    inside = np.concatenate([np.linspace(a, b, _SPLIT, endpoint=False) for a, b in pairwise(knots)] + [knots[-1:]])
     scale = float(np.sqrt(basis.recurrence(2)[1][1]))  # the standard deviation
     step = (knots[-1] - knots[0]) / len(inside) if degree > 1 else scale / _SPLIT
     left, right = (_tail(basis, degree, end, step * sign) for end, sign in ((inside[0], -1), (inside[-1], 1)))

@@ -1,8 +1,8 @@
 """Sets of multi-indices, stored sparsely: which products of one-variable polynomials a model may use.
 
-An index nu = (nu_1, .., nu_d) says the degree of each variable; nearly all are zero, so a row holds the pairs (variable,
-degree >= 1) only, variables ascending (compressed rows). No array of size N x d is made but by `dense`.
-The usual sets (total degree, hyperbolic cross, ...) are in index_set.py.
+An index nu = (nu_1, .., nu_d) says the degree of each variable; nearly all are zero, so a row holds the pairs
+(variable, degree >= 1) only, variables ascending (compressed rows). No array of size N x d is made but by `dense`. The
+usual sets (total degree, hyperbolic cross, ...) are in index_set.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sm3.errors import SettingError, explain
 from sm3.poly.prefix_tree import PrefixTree
 
 if TYPE_CHECKING:
-    from sm3.poly.basis import Basis
+    from sm3.poly.one_variable import Basis
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

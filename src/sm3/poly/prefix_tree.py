@@ -1,8 +1,8 @@
 """The prefix tree of a set of multi-indices: nodes are the indices and all their prefixes of (variable, degree) pairs.
 
-It answers two questions without hashing Python objects: where an index stands (`find`), and from which products all basis
-functions follow by one multiplication each (design.py walks it). Nodes are numbered level by level, the level being
-the number of pairs, so that a node's parent, the node without the last pair, comes before it; node 0 is the zero index.
+It answers two questions without hashing Python objects: where an index stands (`find`), and from which products all
+basis functions follow by one multiplication each (products.py). Nodes are numbered level by level, the level being the
+number of pairs, so that a node's parent, the node without the last pair, comes before it; node 0 is the zero index.
 """
 
 from __future__ import annotations

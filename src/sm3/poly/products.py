@@ -3,8 +3,8 @@
 Two tables per chunk:
     factors   (F, w): a row of ones, then psi_k(y_j) for each active variable j and degree k >= 1
     inner     (P, w): the products that are continued by others; row 0 is the row scale, the zero index
-Every basis function is one row of each, multiplied. Prefixes that are no index of the set are among `inner`, so that any
-subset of indices works.
+Every basis function is one row of each, multiplied. Prefixes that are no index of the set are among `inner`, so that
+any subset of indices works.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sm3.poly.basis import Basis
+from sm3.poly.one_variable import Basis
 from sm3.poly.multi_index import IndexSet
 
 Array = NDArray[np.float64]

@@ -66,7 +66,7 @@ def own_degree(alpha: Array, beta: Array, y: Array, degrees: NDArray[np.int64]) 
 
 
 def zeros(alpha: Array, beta: Array) -> Array:
-    """Zeros of psi_n, ascending, from the first n coefficients: eigenvalues of the Jacobi matrix (Golub & Welsch 1969)."""
+    """Zeros of psi_n, ascending, from n coefficients: eigenvalues of the Jacobi matrix (Golub & Welsch 1969)."""
     return np.asarray(eigvalsh_tridiagonal(alpha, np.sqrt(beta[1:])), dtype=np.float64)
 
 
@@ -110,7 +110,7 @@ def extrema(alpha: Array, beta: Array) -> tuple[Array, Array]:
 
 
 def sup_norms(alpha: Array, beta: Array, bounds: tuple[float, float], degree: int) -> Array:
-    """max |psi_k| over a bounded interval for k = 0 .. degree, from the ends and all extrema; degree + 1 coefficients."""
+    """max |psi_k| over a bounded interval, k = 0 .. degree, from its ends and all extrema; degree + 1 coefficients."""
     out = np.ones(degree + 1)
     for k in range(1, degree + 1):
         _, inside = extrema(alpha[: k + 1], beta[: k + 1])
