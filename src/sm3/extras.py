@@ -14,6 +14,11 @@ EXTRA_OF_MODULE = {
     "safetensors.torch": "torch",
     "matplotlib": "compare",
     "triton": "triton",
+    "optuna": "tune",
+    "optuna.importance": "tune",
+    "optuna.storages": "tune",
+    "optuna.storages.journal": "tune",
+    "optuna.trial": "tune",
     "typer": "cli",
     "rich": "cli",
 }
