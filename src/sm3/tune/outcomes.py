@@ -96,9 +96,9 @@ def load(place: str, name: str | None = None) -> Study:
 def read(study: Study) -> Outcomes:
     """The ended trials of a study. Raises `InputError` for several objectives, or where no trial has ended."""
     trials = study.get_trials(deepcopy=False)
-    outcomes = [outcome for trial in trials if (outcome := _outcome(trial)) is not None]
-    if len(study.directions) > 1 or not outcomes:
-        several = f"{len(study.directions)} objectives" if len(study.directions) > 1 else ""
+    several = f"{len(study.directions)} objectives" if len(study.directions) > 1 else ""
+    outcomes = [] if several else [outcome for trial in trials if (outcome := _outcome(trial)) is not None]
+    if not outcomes:
         raise InputError(
             explain(
                 f"the study {study.study_name!r} cannot be ranked.",
