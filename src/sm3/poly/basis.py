@@ -65,7 +65,7 @@ class Legendre(_OnInterval):
 
     def sup_norms(self, degree: int) -> Array:
         self._accept(degree)
-        return np.sqrt(2.0 * np.arange(degree + 1) + 1)
+        return np.asarray(np.sqrt(2.0 * np.arange(degree + 1) + 1))
 
     def cdf(self, y: Array) -> Array:
         return np.clip(0.5 * (np.asarray(y) + 1), 0.0, 1.0)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sm3.errors import SettingError, SettingTypeError, explain
-from sm3.poly import recurrence
 from sm3.poly.discretise import recurrence_of
 from sm3.poly.one_variable import Basis, refuse
 from sm3.poly.stieltjes import stieltjes
@@ -29,10 +28,11 @@ _SAME_SLOPE = 0.01
 class FromDensity(Basis):
     """Orthonormal polynomials of a continuous scipy.stats distribution, on its own variable.
 
-    distribution: frozen, such as `scipy.stats.weibull_min(1.5)`, or any object with its methods pdf, logpdf, cdf, sf, ppf,
-    isf, support and rvs. Where a tail falls like y^-(p + 1), as Student's does, only degrees k with 2 k < p exist:
-    `max_degree` says so. Raises `SettingError` where not even the variance is finite, and where the integrals of a
-    degree do not settle; `SettingTypeError` for what is no continuous distribution.
+    distribution: frozen, such as `scipy.stats.weibull_min(1.5)`, or any object with its methods pdf, logpdf, cdf, sf,
+    ppf, isf, support and rvs. Where a tail falls like y^-(p + 1), as Student's does, only degrees k with 2 k < p exist:
+    `max_degree` says so. Coefficients are good to 1e-13; to 1e-9 where the density is infinite at the upper end of the
+    support. Raises `SettingError` where not even the variance is finite, and where the integrals of a degree do not
+    settle; `SettingTypeError` for what is no continuous distribution.
 
     >>> from scipy import stats
     >>> FromDensity(stats.uniform(0, 1)).table([1.0], degree=2).round(6).ravel().tolist()
@@ -135,6 +135,11 @@ class Discrete(Basis):
         order = np.argsort(points)
         object.__setattr__(self, "values", tuple(points[order].tolist()))
         object.__setattr__(self, "probabilities", tuple((mass[order] / mass.sum()).tolist()))
+
+    def __repr__(self) -> str:
+        equal = max(self.probabilities) - min(self.probabilities) < 1e-12
+        kind = "equally probable values" if equal else "values"
+        return f"Discrete({len(self.values)} {kind}, {self.values[0]} .. {self.values[-1]})"
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sm3.errors import InputError, SettingError, explain
-from sm3.poly.one_variable import Basis
 from sm3.poly.matrix_free import MatrixFree
 from sm3.poly.multi_index import IndexSet
+from sm3.poly.one_variable import Basis
 from sm3.poly.products import Products
 
 Array = NDArray[np.float64]

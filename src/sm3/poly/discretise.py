@@ -26,6 +26,9 @@ from sm3.poly.stieltjes import stieltjes
 Array = NDArray[np.float64]
 # Chosen: points of a panel; a panel and its halves agree to rounding where the integrand is smooth.
 _NODES, _WEIGHTS = (np.asarray(part) for part in special.roots_legendre(16))
+# Values at the nodes -> the interpolating polynomial at both ends; and the part of a half panel beyond the last node.
+_TO_ENDS = np.linalg.solve(np.vander(_NODES).T, np.vander([-1.0, 1.0], 16).T).T
+_LAST_GAP = float(1 - _NODES[-1])
 # Integrals are 1 (of the density, and of psi_n^2 times it): a panel may be wrong by a rounding of that, and by the
 # rounding of its own values, psi_n^2 of degree 64 being good to about 64 roundings.
 _PANEL_ERROR, _VALUE_ERROR = 2e-16, 1e-14
@@ -115,7 +118,7 @@ def recurrence_of(distribution: Any, degree: int) -> tuple[Array, Array]:
 
 
 def _standard(distribution: Any) -> tuple[Any, float, float]:
-    """The distribution without its shift and scale, where it is a frozen one: an end at zero can be approached closely."""
+    """The distribution without shift and scale, where it is a frozen one: an end at zero can be approached closely."""
     if not hasattr(distribution, "dist"):
         return distribution, 0.0, 1.0
     shapes, loc, scale = distribution.dist._parse_args(*distribution.args, **distribution.kwds)
@@ -156,7 +159,7 @@ def _panels(
     left, right = edges[:-1], edges[1:]
     while len(left):
         middle, half = 0.5 * (left + right), 0.5 * (right - left)
-        whole, _, _, _ = integrands(middle[:, None] + half[:, None] * _NODES)
+        whole, _, first_density, _ = integrands(middle[:, None] + half[:, None] * _NODES)
         quarter = 0.5 * half[:, None, None]
         centres = np.stack((middle - 0.5 * half, middle + 0.5 * half), axis=1)[:, :, None]
         squares, y, density, shift = integrands(centres + quarter * _NODES)
@@ -164,8 +167,12 @@ def _panels(
         error = np.abs(half * (whole @ _WEIGHTS) - integral)
         if not np.isfinite(error).all():
             raise _unsettled(degree, "its moments overflow")
+        # A jump between the last node and the end is seen by neither sum, but by the values at the ends.
+        _, _, at_ends, _ = integrands(np.stack((left, right), axis=1))
+        unseen = np.abs(first_density @ _TO_ENDS.T - at_ends).max(axis=1) * half * _LAST_GAP
         accepted = _PANEL_ERROR + (_VALUE_ERROR + shift.max(axis=(1, 2))) * integral
-        done = (error <= accepted).all(axis=0) | (half <= _SHORTEST * (1 + np.abs(middle)))
+        good = (error <= accepted).all(axis=0) & (unseen <= accepted[0])
+        done = good | (half <= _SHORTEST * (1 + np.abs(middle)))
         weights = _WEIGHTS * quarter[done]
         kept = (squares[:, done] * weights).max(axis=0) > _NEGLIGIBLE
         found.append((y[done][kept], (density[done] * weights)[kept]))
@@ -206,7 +213,7 @@ def _unsettled(degree: int, why: str) -> SettingError:
         explain(
             "no orthonormal polynomials could be made for this distribution.",
             got=f"degree {degree}: {why}",
-            accepted="a continuous distribution with finite moments up to twice the degree, and a consistent pdf and cdf",
+            accepted="a continuous density of integral 1, with moments up to twice the degree that are finite doubles",
             do="lower the degree, or map the variable to a uniform one by its distribution function",
         )
     )

@@ -68,7 +68,7 @@ def tensor_product(dimension: int, orders: int | Sequence[int], *, max_degree: C
     boxes = np.asarray(orders, dtype=np.float64)
     if boxes.shape != (dimension,) or not (boxes >= 0).all():
         raise _refuse("orders is not accepted.", orders, f"{dimension} integers >= 0", "pass one order per variable")
-    return _complete(Box(np.minimum(np.floor(boxes), _caps(dimension, max_degree))))
+    return _complete(Box(np.minimum(np.floor(boxes), caps_of(dimension, max_degree))))
 
 
 def hyperbolic_cross(dimension: int, order: float, *, anisotropy: Prices = None, max_degree: Caps = None) -> IndexSet:
@@ -124,7 +124,7 @@ def largest_order(
     """
     if max_size < 1:
         raise _refuse("max_size is out of range.", max_size, "an integer >= 1", "allow for the constant at least")
-    caps = _caps(dimension, max_degree)
+    caps = caps_of(dimension, max_degree)
     every = float(np.prod(caps + 1))  # how many indices the caps leave; usually infinite
 
     def size(order: int) -> int:
@@ -169,7 +169,7 @@ def _shape(kind: Kind, dimension: int, order: float, anisotropy: Prices, max_deg
         raise _refuse("order is out of range.", order, "a finite number >= 0", "pass for example order=5")
     if not 0 < q <= 1:
         raise _refuse("q is out of range.", q, "0 < q <= 1", "pass for example q=0.75")
-    caps = _caps(dimension, max_degree)
+    caps = caps_of(dimension, max_degree)
     if kind == "tensor_product":
         return Box(np.minimum(np.floor(order), caps))
     if kind == "anchored":
@@ -187,7 +187,7 @@ def _shape(kind: Kind, dimension: int, order: float, anisotropy: Prices, max_deg
     return Additive(order, prices, caps, 1.0 if kind == "total_degree" else q)
 
 
-def _caps(dimension: int, max_degree: Caps) -> Array:
+def caps_of(dimension: int, max_degree: Caps) -> Array:
     """Largest degree of each variable, infinite where there is no limit; shape (d,)."""
     if dimension < 1:
         raise _refuse("dimension is out of range.", dimension, "an integer >= 1", "pass the number of variables")
@@ -218,16 +218,16 @@ def _complete(shape: Shape) -> IndexSet:
 
 def _grow(shape: Shape, limit: int) -> IndexSet | None:
     """All indices of a shape, level by level: those with one active variable, with two, ... None beyond the limit."""
-    state, last = shape.start(), np.array([-1])
+    state = shape.start()
     variables = degrees = np.empty((1, 0), dtype=np.int32)  # (nodes of the level, level)
     levels = [(variables, degrees)]
     size = 1
     while len(state):
         children = []
-        open_ = np.flatnonzero(shape.alive(state, last))
+        open_ = np.flatnonzero(shape.alive(state))
         rows = max(1, _BLOCK // len(shape.caps))
         for block in (open_[i : i + rows] for i in range(0, len(open_), rows)):
-            parent, variable, degree, count = _children(shape, state[block], last[block], limit - size)
+            parent, variable, degree, count = _children(shape, state[block], limit - size)
             size += count
             if size > limit:
                 return None
@@ -235,7 +235,7 @@ def _grow(shape: Shape, limit: int) -> IndexSet | None:
         if not children:
             break
         parent, variable, degree = (np.concatenate(part) for part in zip(*children, strict=True))
-        state, last = shape.spend(state[parent], last[parent], variable, degree), variable
+        state = shape.spend(state[parent], variable, degree)
         variables = np.column_stack((variables[parent], variable.astype(np.int32)))
         degrees = np.column_stack((degrees[parent], degree.astype(np.int32)))
         levels.append((variables, degrees))
@@ -248,18 +248,20 @@ def _grow(shape: Shape, limit: int) -> IndexSet | None:
     )
 
 
-def _children(shape: Shape, state: Array, last: Ints, limit: int) -> tuple[Ints, Ints, Ints, int]:
+def _children(shape: Shape, state: Array, limit: int) -> tuple[Ints, Ints, Ints, int]:
     """Parent (position in the block), variable and degree of every pair that may be appended, and their number.
 
     Only the number is right where it exceeds the limit.
     """
     dimension = len(shape.caps)
-    room = np.minimum(shape.room(state, last), shape.caps)
-    room[np.arange(dimension) <= last[:, None]] = 0
+    room = np.minimum(shape.room(state), shape.caps)
+    room[np.arange(dimension) <= state[:, -1:]] = 0
+    room = np.maximum(room, 0)
+    nothing = np.empty(0, dtype=np.int64)
     # A float sum: a mistaken order may ask for more than an integer can hold.
     if room.sum() > limit:
-        return last[:0], last[:0], last[:0], limit + 1
-    count = np.maximum(room, 0).astype(np.int64).ravel()
+        return nothing, nothing, nothing, limit + 1
+    count = room.astype(np.int64).ravel()
     cell = np.repeat(np.arange(len(count)), count)
     degree = np.arange(len(cell)) - np.repeat(np.cumsum(count) - count, count) + 1
     parent, variable = np.divmod(cell, dimension)

@@ -1,7 +1,7 @@
 """What every basis of one variable offers: its measure, its orthonormal polynomials (psi_0 = 1) and its Gauss rules.
 
-A family says its recurrence and its distribution; all else follows, and a family overrides what it knows in closed form.
-The families are in basis.py, any other density and discrete measures in density.py.
+A family says its recurrence and its distribution; all else follows, and a family overrides what it knows in closed
+form. The families are in basis.py, any other density and discrete measures in density.py.
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ class PrefixTree:
             nodes += len(unique)
         row_of_node = np.full(nodes, -1, dtype=np.int64)
         row_of_node[node_of_row] = np.arange(len(length))
-        joined = (np.concatenate(part).astype(np.int64) for part in (parents, variables, degrees))
-        return cls(*joined, node_of_row, row_of_node, keys, first, base)
+        parent, last_variable, last_degree = (np.concatenate(part) for part in (parents, variables, degrees))
+        return cls(parent, last_variable, last_degree, node_of_row, row_of_node, keys, first, base)
 
     def find(self, indptr: Ints, variable: NDArray[np.int32], degree: NDArray[np.int32]) -> Ints:
         """The position of each given index among the N of the tree, -1 where it is none of them; shape (len,)."""

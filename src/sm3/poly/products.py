@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sm3.poly.one_variable import Basis
 from sm3.poly.multi_index import IndexSet
+from sm3.poly.one_variable import Basis
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,7 +32,7 @@ class Products:
         tree = index_set.tree
         degrees = index_set.max_degrees()
         self.size = len(index_set)
-        self.variables = [(int(j), bases[j], int(degrees[j])) for j in np.flatnonzero(degrees)]
+        self.variables = [(j, bases[j], int(degrees[j])) for j in np.flatnonzero(degrees).tolist()]
         offset = np.concatenate(([0], np.cumsum(degrees)))
         self.factor_count = int(offset[-1]) + 1
         factor = np.where(tree.degree > 0, offset[tree.variable] + tree.degree, 0)

@@ -88,7 +88,7 @@ def gauss_rule(alpha: Array, beta: Array) -> tuple[Array, Array]:
         largest = np.abs(psi).max(axis=0)
         weights = (1.0 / largest) / (np.square(psi / largest).sum(axis=0) * largest)
     weights = np.where(np.isfinite(weights), weights, 0.0)
-    return nodes, weights / weights.sum()
+    return nodes, np.asarray(weights / weights.sum())
 
 
 def extrema(alpha: Array, beta: Array) -> tuple[Array, Array]:
@@ -99,7 +99,7 @@ def extrema(alpha: Array, beta: Array) -> tuple[Array, Array]:
 
     def slope(y: Array) -> Array:
         psi = values(alpha, beta, y, np.empty((n + 1, len(y))))
-        return derivatives(alpha, beta, y, psi)[n]
+        return np.asarray(derivatives(alpha, beta, y, psi)[n])
 
     rising = slope(low) > 0
     for _ in range(_BISECTIONS if n > 1 else 0):

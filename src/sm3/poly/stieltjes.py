@@ -1,7 +1,7 @@
 """Recurrence coefficients of a measure given by points and probabilities: the Stieltjes procedure.
 
 For a discrete measure they are exact; for a density the points come from discretise.py. Every new polynomial is made
-orthogonal to all before it, twice, so that the result does not depend on how many points there are (Gautschi 2004, 2.2).
+orthogonal to all before it, twice, so that no digits are lost to the number of points. Source: Gautschi 2004, 2.2.
 """
 
 from __future__ import annotations
