@@ -19,7 +19,7 @@ from sm3.tune.branches import Branch
 if TYPE_CHECKING:
     from optuna import Study
 
-FANOVA, PED_ANOVA = "fANOVA", "PED-ANOVA"
+FANOVA, PED_ANOVA = NAMES = ("fANOVA", "PED-ANOVA")
 LEAST = 20  # finished trials: a tenth of fewer is one trial
 
 

@@ -52,7 +52,9 @@ def deviations(axes: Sequence[Axis], columns: Vector, badness: Vector) -> list[D
         Deviation(f"{axes[i].name} and {axes[j].name} move together", _correlated(columns[:, i], columns[:, j]))
         for i, j in combinations(range(len(axes)), 2)
     ]
-    found.append(Deviation("the score depends on when a trial ran", _correlated(np.arange(float(len(badness))), badness)))
+    found.append(
+        Deviation("the score depends on when a trial ran", _correlated(np.arange(float(len(badness))), badness))
+    )
     return sorted((one for one in found if one.p * len(found) < LEVEL), key=lambda one: one.p)
 
 

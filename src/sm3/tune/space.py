@@ -19,6 +19,7 @@ A hyper-parameter with `when` is there only where an earlier one has one of thes
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import tomllib
 from collections.abc import Mapping
@@ -116,7 +117,7 @@ class Space:
             "better": self.better,
             "sampler": self.sampler,
             "seed": self.seed,
-            "fixed": dict(self.fixed),
+            "fixed": json.loads(json.dumps(dict(self.fixed), default=str)),  # TOML has dates, JSON has none
             "seeded": self.repeats > 0,  # the function then gets one entry more
             "parameters": {parameter.name: parameter.as_data() for parameter in self.parameters},
         }

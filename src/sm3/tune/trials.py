@@ -88,6 +88,8 @@ def alone(folder: Path) -> Iterator[None]:
                     do="wait for it, or stop it and give the next one more --workers",
                 )
             ) from error
+        # What Optuna's own lock left behind when a process was killed while it wrote; nobody else can hold it now.
+        (folder / f"{STUDY}.lock").unlink(missing_ok=True)
         yield
 
 
