@@ -45,11 +45,12 @@ class FromDensity(Basis):
 
     def __post_init__(self) -> None:
         missing = [name for name in _METHODS if not callable(getattr(self.distribution, name, None))]
-        if missing:
+        # A class of scipy.stats that was not frozen has all methods, and wants its shapes in each of them.
+        if missing or getattr(self.distribution, "shapes", None):
             raise SettingTypeError(
                 explain(
                     "this is no continuous distribution.",
-                    got=f"{self.distribution!r} without {', '.join(missing)}",
+                    got=f"{self.distribution!r} without " + (", ".join(missing) or self.distribution.shapes),
                     accepted="a frozen continuous distribution of scipy.stats",
                     do="freeze it, e.g. scipy.stats.weibull_min(1.5); for finitely many values use Discrete",
                 )

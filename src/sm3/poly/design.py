@@ -15,13 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from sm3.errors import InputError, SettingError, explain
 from sm3.poly.matrix_free import MatrixFree
-from sm3.poly.multi_index import IndexSet
+from sm3.poly.multi_index import IndexSet, positions
 from sm3.poly.one_variable import Basis
 from sm3.poly.products import Products
 
 Array = NDArray[np.float64]
-# Chosen: a matrix up to 1 GiB is kept, so that a fit stays below the memory of small machines.
-STORED_BYTES = 2**30
+# A matrix up to this size is kept. Measured (8391 functions, 1 thread of an AMD EPYC): products of larger ones are no
+# slower without the matrix for one vector, and half as fast for sixteen.
+STORED_BYTES = 2**28
 
 
 class Design:
@@ -90,7 +91,7 @@ class Design:
 
     def columns(self, rows: ArrayLike) -> Array:
         """The basis functions at these positions of the index set, shape (m, k), Fortran order, a new array."""
-        chosen = np.arange(self.shape[1])[np.asarray(rows)]
+        chosen = positions(rows, self.shape[1])
         out = np.empty((len(chosen), self.shape[0]))
         if self._matrix is not None:
             np.take(self._matrix.T, chosen, axis=0, out=out, mode="clip")
@@ -104,21 +105,17 @@ class Design:
         """A x: (N,) gives (m,), (N, q) gives (m, q)."""
         coef = self._operand(x, self.shape[1])
         if self.store:
-            return self.matrix() @ coef
-        out = np.empty((self.shape[0], *coef.shape[1:]))
-        for rows in self._chunks(self._free.chunk):
-            out[rows] = self._free.times(self.points[rows], self._scale(rows), coef)
-        return out
+            return np.asarray(self.matrix() @ coef)
+        return self._free.times(coef) if coef.ndim == 2 else self._free.times(coef[:, None])[:, 0]
 
     def transposed_times(self, r: ArrayLike) -> Array:
         """A^T r: (m,) gives (N,), (m, q) gives (N, q)."""
         values = self._operand(r, self.shape[0])
         if self.store:
-            return self.matrix().T @ values
-        out = np.zeros((self.shape[1], *values.shape[1:]))
-        for rows in self._chunks(self._free.chunk):
-            self._free.add_transposed_times(self.points[rows], self._scale(rows), values[rows], out)
-        return out
+            return np.asarray(self.matrix().T @ values)
+        if values.ndim == 2:
+            return self._free.transposed_times(values)
+        return self._free.transposed_times(values[:, None])[:, 0]
 
     def norms(self) -> Array:
         """Euclidean norms of the columns, shape (N,)."""
@@ -142,7 +139,7 @@ class Design:
 
     def _blocks(self) -> Iterator[Array]:
         """The transposed matrix in groups of its columns, (N, rows): views of one buffer, valid until the next."""
-        rows = max(1, min(self.chunk, STORED_BYTES // 16 // (8 * max(self.shape[1], 1))))
+        rows = max(1, min(self.chunk, STORED_BYTES // 4 // (8 * max(self.shape[1], 1))))
         buffer = np.empty((self.shape[1], min(rows, self.shape[0])))
         for part in self._chunks(rows):
             points = self.points[part]
@@ -151,7 +148,7 @@ class Design:
 
     @cached_property
     def _free(self) -> MatrixFree:
-        return MatrixFree(self._products)
+        return MatrixFree(self._products, self.points, self.row_scale)
 
     def _chunks(self, size: int) -> Iterator[slice]:
         return (slice(start, min(start + size, self.shape[0])) for start in range(0, self.shape[0], size))

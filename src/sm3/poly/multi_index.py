@@ -126,7 +126,7 @@ class IndexSet:
 
     def take(self, rows: ArrayLike) -> IndexSet:
         """The indices at these positions, in this order; parents need not be among them."""
-        chosen = np.arange(len(self))[np.asarray(rows)]
+        chosen = positions(rows, len(self))
         length = self.length[chosen]
         indptr = np.concatenate(([0], np.cumsum(length)))
         at = np.arange(indptr[-1]) + np.repeat(self.indptr[chosen] - indptr[:-1], length)
@@ -212,6 +212,12 @@ class IndexSet:
                 "remove repeated rows: numpy.unique(indices, axis=0)",
             )
         return self
+
+
+def positions(rows: ArrayLike, count: int) -> Ints:
+    """Positions, negative ones or a mask as positions in [0, count); an empty list is one of no positions."""
+    chosen = np.asarray(rows)
+    return np.asarray(np.arange(count)[chosen if chosen.size else chosen.astype(np.int64)])
 
 
 def _refuse(happened: str, got: str, accepted: str, do: str) -> SettingError:

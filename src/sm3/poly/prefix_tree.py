@@ -28,6 +28,11 @@ class PrefixTree:
     _first: list[int]  # per level >= 1 the number of its first node
     _base: tuple[int, int]  # dimension, largest degree + 1: what keys are made with
 
+    @property
+    def level_starts(self) -> list[int]:
+        """First node of each level >= 1, and M at the end."""
+        return [*self._first, len(self.parent)]
+
     @classmethod
     def of(cls, dimension: int, indptr: Ints, variable: NDArray[np.int32], degree: NDArray[np.int32]) -> PrefixTree:
         """Build level by level: O(nonzeros log N)."""

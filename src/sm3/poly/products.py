@@ -10,6 +10,7 @@ any subset of indices works.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,10 @@ class Products:
         self.variables = [(j, bases[j], int(degrees[j])) for j in np.flatnonzero(degrees).tolist()]
         offset = np.concatenate(([0], np.cumsum(degrees)))
         self.factor_count = int(offset[-1]) + 1
+        self.variable_of_factor: Ints = np.concatenate(([-1], np.repeat(np.arange(len(degrees)), degrees)))
+        self.degree_of_factor: Ints = np.concatenate(([0], np.arange(1, self.factor_count))) - np.concatenate(
+            ([0], np.repeat(offset[:-1], degrees))
+        )
         factor = np.where(tree.degree > 0, offset[tree.variable] + tree.degree, 0)
         above = np.maximum(tree.parent, 0)
         inner = np.unique(above)  # nodes with children, and the zero index; parents first, as the tree has them
@@ -43,11 +48,9 @@ class Products:
         self.factor_of_row: Ints = factor[tree.node_of_row]  # (N,)
         self.inner_parent: Ints = place[inner]  # (P,)
         self.inner_factor: Ints = factor[inner]  # (P,)
-        # inner products whose parents are all known at the same time: the levels of the tree
-        depth = np.zeros(len(inner), dtype=np.int64)
-        for i in range(1, len(inner)):
-            depth[i] = depth[self.inner_parent[i]] + 1
-        self.levels = [np.flatnonzero(depth == level) for level in range(1, int(depth.max(initial=0)) + 1)]
+        # inner products whose parents are all known at the same time
+        ends = np.searchsorted(inner, tree.level_starts)
+        self.levels = [slice(a, b) for a, b in pairwise(ends.tolist()) if a < b]
 
     def factors(self, points: Array) -> Array:
         """(F, w) for points (w, d)."""
@@ -67,7 +70,7 @@ class Products:
         out = np.empty((len(self.inner_parent), factors.shape[1]))
         out[0] = 1.0 if scale is None else scale
         for level in self.levels:
-            _multiply(out, self.inner_parent[level], factors, self.inner_factor[level], out[level[0] : level[-1] + 1])
+            _multiply(out, self.inner_parent[level], factors, self.inner_factor[level], out[level])
         return out
 
     def fill(self, points: Array, scale: Array | None, out: Array) -> None:
