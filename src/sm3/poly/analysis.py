@@ -18,6 +18,7 @@ from sm3.poly.from_table import input_names, output_names
 from sm3.poly.intervals import LEVEL, SobolIntervals, Wanted
 from sm3.poly.sensitivity import SobolIndices, sobol_indices
 from sm3.poly.sobol_intervals import sobol_intervals
+from sm3.poly.unseen import unseen_folds
 
 if TYPE_CHECKING:
     from sm3.poly.inputs import Input
@@ -92,7 +93,7 @@ def analyse(
     if not hasattr(model, "feature_names_in_"):
         found = SobolIndices(found.index_set, found.shares, found.variance, input_names(model))
     if method is None:
-        method = "cross-fit" if model.fold_models_ else None
+        method = "cross-fit" if unseen_folds(model) else None
     ends = None if method is None else sobol_intervals(model, method=method, level=level, random_state=random_state)
     outputs = output_names(model)
     pairs = Wanted.of(found).pairs if ends is None else ends.pairs

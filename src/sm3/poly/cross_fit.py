@@ -96,6 +96,9 @@ class _HeldOut:
             residual[fold.rows] = y[fold.rows] - fold.design.times(coef)
             predicted[fold.rows] = fold.design.times(np.where(varying, coef, 0.0))
             exact += float(weights[fold.rows].sum() * np.square(coef[varying]).sum())
+        used = weights > 0
+        if not np.ptp(y[used]) > 0:  # residuals of a constant are roundings
+            return cls(weights, np.zeros_like(y), np.zeros_like(y), 0.0)
         bias = residual - weights @ residual
         by_model = 2.0 * residual * predicted + np.square(bias)
         by_values = np.square(y - weights @ y)

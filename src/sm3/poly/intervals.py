@@ -53,7 +53,7 @@ class Wanted:
     @classmethod
     def of(cls, found: SobolIndices) -> Wanted:
         """Every variable, and the pairs of the largest share (of several outputs: summed)."""
-        share = np.nan_to_num(found.pair).reshape(len(found.pairs), -1).sum(1)
+        share = np.nan_to_num(found.pair).sum(axis=tuple(range(1, found.pair.ndim)))
         largest = np.sort(np.argsort(-share, kind="stable")[:MOST_PAIRS])
         return cls(found.index_set.dimension, found.pairs[largest])
 

@@ -17,6 +17,7 @@ from sm3.poly.design import Design
 from sm3.poly.features import canonical
 from sm3.poly.points import generator
 from sm3.poly.refit import Refit
+from sm3.poly.unseen import unseen_folds
 
 if TYPE_CHECKING:
     from sm3.poly.multi_index import IndexSet
@@ -59,7 +60,9 @@ def learning_curve(
             errors.append(_error(model, part.index_set_, part.coef_, ~chosen))
             progress()
         found.append((size, np.array(errors)))
-    folds = [(len(fold.rows), _error(model, fold.index_set, fold.coef, fold.rows)) for fold in model.fold_models_]
+    folds = [
+        (len(fold.rows), _error(model, fold.design.index_set, fold.coef, fold.rows)) for fold in unseen_folds(model)
+    ]
     if folds:
         judged = np.mean([count for count, _ in folds])
         found.append((round(total - judged), np.array([error for _, error in folds])))

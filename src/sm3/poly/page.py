@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from sm3.errors import InputError, explain
 from sm3.poly import pictures, report
 from sm3.poly.analysis import Analysis
-from sm3.poly.design import Design
-from sm3.poly.features import canonical
+from sm3.poly.unseen import unseen_folds
 from sm3.poly.verdict import sentences
 
 if TYPE_CHECKING:
@@ -141,16 +140,11 @@ def _output_figures(analysis: Analysis, output: int) -> dict[str, Figure]:
     curves = effects(analysis, output)
     if curves:
         found["effects"] = pictures.main_effects(curves, analysis.outputs[output])
-    model = analysis.model
-    if model.fold_models_:
-        points, measured, predicted = canonical(model.inputs_, model.rows_.x), [], []
-        for fold in model.fold_models_:
-            design = Design(model.bases_, fold.index_set, points[fold.rows])
-            predicted.append(design.times(fold.coef.reshape(len(fold.index_set), -1)[:, output]))
-            measured.append(model.rows_.y[fold.rows, output])
-        found["held_out"] = pictures.held_out(
-            np.concatenate(measured), np.concatenate(predicted), analysis.outputs[output]
-        )
+    folds = unseen_folds(analysis.model)
+    if folds:
+        measured = np.concatenate([analysis.model.rows_.y[fold.rows, output] for fold in folds])
+        predicted = np.concatenate([fold.design.times(fold.coef[:, output]) for fold in folds])
+        found["held_out"] = pictures.held_out(measured, predicted, analysis.outputs[output])
     return found
 
 

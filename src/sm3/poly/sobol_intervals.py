@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from sm3.errors import InputError, SettingError, explain
 from sm3.poly.bootstrap import REFITS, REPLICATES, fixed_term_intervals, refit_intervals
-from sm3.poly.cross_fit import Fold, cross_fit_intervals
+from sm3.poly.cross_fit import cross_fit_intervals
 from sm3.poly.design import Design
 from sm3.poly.features import canonical
 from sm3.poly.intervals import LEVEL, SobolIntervals, checked_level
 from sm3.poly.points import generator
 from sm3.poly.refit import Refit
 from sm3.poly.sensitivity import sobol_indices
+from sm3.poly.unseen import unseen_folds
 
 if TYPE_CHECKING:
     from sm3.poly.multi_index import IndexSet
@@ -58,7 +59,7 @@ def sobol_intervals(
     Raises
     ------
     InputError
-        "cross-fit" for a model without folds; "fixed" for a model with as many terms as rows.
+        "cross-fit" for a model without folds, or with rows added since; "fixed" for a model with as many terms as rows.
     SettingError
         An unknown method, or a level that is no probability.
 
@@ -102,24 +103,21 @@ def sobol_intervals(
 
 
 def _cross_fit(model: PolynomialRegressor, level: float) -> SobolIntervals:
-    if not model.fold_models_:
+    folds, rows = unseen_folds(model), model.rows_
+    if not folds:
+        later = bool(model.fold_models_)
         raise InputError(
             explain(
-                "this model was not validated on rows set aside, so bounds for the function cannot be told.",
-                got=f"cv={model.cv!r}, {len(model.rows_)} rows",
+                "bounds for the function need rows that were set aside, and this model has none.",
+                got=f"{len(rows)} rows, of which some came after the fit" if later else f"cv={model.cv!r}",
                 accepted="a model fitted with cv a number of folds, such as 5",
-                do='fit with cv=5, or ask for method="fixed", which speaks about the polynomial only',
+                do="use add_samples(..., reselect=True)"
+                if later
+                else 'fit with cv=5, or ask for method="fixed", which speaks about the polynomial only',
             )
         )
-    rows, many = model.rows_, np.ndim(model.coef_) == 2
-    points = canonical(model.inputs_, rows.x)
-    folds, judged = [], np.zeros(len(rows))
-    for fold in model.fold_models_:
-        design = Design(model.bases_, fold.index_set, points[fold.rows])
-        folds.append(Fold(fold.rows, design, fold.coef.reshape(len(fold.index_set), -1)))
-        judged[fold.rows] = rows.weight[fold.rows]  # rows added later were in no fold
-    y = rows.y if many else rows.y[:, 0]
-    return cross_fit_intervals(sobol_indices(model), folds, y, weight=judged, level=level)
+    y = rows.y if np.ndim(model.coef_) == 2 else rows.y[:, 0]
+    return cross_fit_intervals(sobol_indices(model), folds, y, weight=rows.weight, level=level)
 
 
 def _enough(replicates: int) -> int:
