@@ -13,6 +13,7 @@ from sm3.poly import matrix_free
 from sm3.poly.basis import Chebyshev2, Discrete, Hermite, Jacobi, Laguerre, Legendre
 from sm3.poly.design import Design
 from sm3.poly.index_set import IndexSet, anchored, hyperbolic_cross, q_norm, tensor_product, total_degree
+from sm3.poly.products import Products
 
 MIXED = [Legendre(), Hermite(), Laguerre(), Discrete(range(12)), Jacobi(1.0, -0.5), Chebyshev2()]
 # Every shape, sets without their parents, in any order, without the constant, with a long chain, and of one index.
@@ -77,6 +78,17 @@ def test_products_without_the_matrix_are_those_with_it(name, monkeypatch):
             assert relative(free.times(x[:, 0]), dense @ x[:, 0]) < 1e-14
             assert relative(free.transposed_times(r[:, 0]), dense.T @ r[:, 0]) < 1e-13
         assert free._matrix is None
+
+
+def test_factors_and_inner_products_are_kept_between_products(monkeypatch):
+    """An iteration of hundreds of products evaluates the polynomials once, where they fit."""
+    calls = []
+    factors = Products.factors
+    monkeypatch.setattr(Products, "factors", lambda self, points: calls.append(1) or factors(self, points))
+    design = Design(MIXED, SETS["cross"], points_of(100), store=False)
+    for _ in range(5):
+        design.transposed_times(design.times(np.ones(327)))
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("store", [True, False])

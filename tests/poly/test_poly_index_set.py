@@ -87,6 +87,13 @@ def test_sets_are_those_of_their_definitions(dimension):
         assert rows_of(index_set) == brute_force(dimension, 9, inside)
 
 
+def test_what_exceeds_its_budget_by_a_rounding_is_inside():
+    """0.3 / 0.1 is below 3 in doubles, and three degrees at the price of 0.1 are meant to cost 0.3."""
+    assert len(total_degree(1, 0.3, anisotropy=[0.1])) == 4
+    assert len(hyperbolic_cross(1, 0.3, anisotropy=[0.1])) == 4
+    assert len(q_norm(1, 0.3, 0.7, anisotropy=[0.1])) == 4
+
+
 def test_tensor_products_may_have_an_order_for_each_variable():
     """Also zero: that variable takes no part."""
     assert rows_of(tensor_product(3, [2, 0, 1])) == brute_force(3, 2, lambda nu: (nu <= [2, 0, 1]).all())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -142,6 +142,10 @@ class Discrete(Basis):
         kind = "equally probable values" if equal else "values"
         return f"Discrete({len(self.values)} {kind}, {self.values[0]} .. {self.values[-1]})"
 
+    @cached_property
+    def _points(self) -> Array:
+        return np.asarray(self.values)
+
     @property
     def bounds(self) -> tuple[float, float]:
         return (self.values[0], self.values[-1])
@@ -159,9 +163,8 @@ class Discrete(Basis):
         points = np.asarray(y, dtype=np.float64)
         out = super().table(points, degree, out)
         # On the values the recurrence loses digits at degrees beyond 2 sqrt(K); the rows it was made from do not.
-        values = np.asarray(self.values)
-        place = np.minimum(np.searchsorted(values, points), len(values) - 1)
-        known = values[place] == points
+        place = np.minimum(np.searchsorted(self._points, points), len(self.values) - 1)
+        known = self._points[place] == points
         out[:, known] = _on_values(self, degree + 1)[2][: degree + 1, place[known]]
         return out
 
@@ -173,18 +176,18 @@ class Discrete(Basis):
     def gauss(self, n: int) -> tuple[Array, Array]:
         """Nodes and weights of the n-point rule, n <= K; with n = K the values themselves."""
         if n == len(self.values):
-            return np.asarray(self.values), np.asarray(self.probabilities)
+            return self._points.copy(), np.asarray(self.probabilities)
         return super().gauss(n)
 
     def cdf(self, y: Array) -> Array:
-        return np.concatenate(([0.0], np.cumsum(self.probabilities)))[np.searchsorted(self.values, y, side="right")]
+        return np.concatenate(([0.0], np.cumsum(self.probabilities)))[np.searchsorted(self._points, y, side="right")]
 
     def survival(self, y: Array) -> Array:
         return 1 - self.cdf(y)
 
     def quantile(self, u: Array) -> Array:
         place = np.searchsorted(np.cumsum(self.probabilities), u, side="left")
-        return np.asarray(self.values)[np.minimum(place, len(self.values) - 1)]
+        return np.asarray(self._points[np.minimum(place, len(self.values) - 1)])
 
     def upper_quantile(self, u: Array) -> Array:
         return self.quantile(1 - np.asarray(u))
@@ -199,7 +202,7 @@ class Discrete(Basis):
         for k in np.unique(degrees):
             chosen = degrees == k
             mass = np.asarray(self.probabilities) * rows[k] ** 2
-            out[chosen] = rng.choice(self.values, size=int(chosen.sum()), p=mass / mass.sum())
+            out[chosen] = rng.choice(self._points, size=int(chosen.sum()), p=mass / mass.sum())
         return out
 
 
@@ -250,4 +253,4 @@ def _on_values(basis: Discrete, n: int) -> tuple[Array, Array, Array]:
     count = min(len(basis.values), 1 << (n - 1).bit_length())
     if count > n:
         return _on_values(basis, count)
-    return stieltjes(np.asarray(basis.values), np.asarray(basis.probabilities), n)
+    return stieltjes(basis._points, np.asarray(basis.probabilities), n)
