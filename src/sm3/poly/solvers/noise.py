@@ -60,10 +60,25 @@ def corrected_loo(qr: UpdatedQR) -> float:
     return float(qr.loo().sum()) * correction(len(qr.y), qr.size, inverse_trace(qr))
 
 
-def is_noise(energy: float, variance: float, n_candidates: int, m: int) -> bool:
-    """Whether candidates correlate with a residual no more than with noise: energy <= variance n_candidates / m.
+def is_noise(energy: float, residual: float, n_candidates: int, m: int) -> bool:
+    """Whether candidates correlate with a residual no more than they would with noise of its size.
 
-    energy: sum over the candidates of <r, psi>^2 in the scale of the rows; each is variance / m in the mean for pure
-    noise and an orthonormal basis.
+    energy: sum over the candidates of <r, psi>^2. residual: ||r||^2, from m rows. For noise and orthonormal functions
+    the sum is residual n_candidates / m in the mean, and two standard deviations more are allowed for.
+
+    >>> is_noise(0.01, 1.0, n_candidates=10, m=1000), is_noise(0.03, 1.0, n_candidates=10, m=1000)
+    (True, False)
     """
-    return energy <= variance * n_candidates / m
+    # A sum of n squares of normal numbers has mean n and variance 2 n.
+    return energy <= residual / m * (n_candidates + 2 * (2 * n_candidates) ** 0.5)
+
+
+def largest_of_noise(residual: float, n_candidates: int, m: int) -> float:
+    """What the largest of many <r, psi>^2 reaches, one time in twenty at most, if r is noise with ||r||^2 = residual.
+
+    residual / m * 2 log(20 n): the union bound over n squares of normal numbers, P(z^2 > t) < exp(-t / 2).
+
+    >>> round(largest_of_noise(1.0, n_candidates=1000, m=100), 3)
+    0.198
+    """
+    return residual / m * 2 * float(np.log(20 * max(n_candidates, 1)))

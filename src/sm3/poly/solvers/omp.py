@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sm3.errors import SettingError, explain
+from sm3.poly.solvers.growing_fit import GrowingFit, Rows
 from sm3.poly.solvers.linear_map import LinearMap, targets, weights
-from sm3.poly.solvers.solution import Solution, relative_residual
-from sm3.poly.solvers.updated_qr import UpdatedQR
+from sm3.poly.solvers.solution import Solution
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,6 +40,8 @@ def omp(A: LinearMap, y: ArrayLike, u: ArrayLike, *, max_terms: int | None = Non
     max_terms: default 0.6 m, at most N. growth: 0 adds one function a pass; otherwise up to max(1, growth k) at once
     where k are there, those at least half as good as the best: 0.2 reaches 1500 terms in about 40 passes, a little less
     sparse, for matrices where a pass costs seconds.
+    Leave-one-out sees only functions that were chosen for these very rows: it is too small, and with noise it keeps too
+    many of them (measured: 1 % noise, error doubled). Held-out rows do not (`choose`).
     Raises `SettingError` for settings out of range, `InputError` where y does not fit or is not finite.
 
     >>> rng = np.random.default_rng(0)
@@ -62,6 +64,20 @@ def omp_on_rows(
     growth: float = 0.0,
 ) -> list[Solution]:
     """`omp` on each of several subsets of the rows, one product with A^T a pass for all of them."""
+    rows = [Rows(fit, np.arange(0)) for fit in row_sets]
+    return [one.least_loo() for one in pursue(A, y, u, rows, max_terms=max_terms, growth=growth)]
+
+
+def pursue(
+    A: LinearMap,
+    y: ArrayLike,
+    u: ArrayLike,
+    row_sets: Sequence[Rows],
+    *,
+    max_terms: int | None = None,
+    growth: float = 0.0,
+) -> list[Pursuit]:
+    """The pursuits themselves, every step of them, with the errors on the rows that judge."""
     values, weight = targets(A, y), weights(A, u)
     if growth < 0 or (max_terms is not None and max_terms < 0):
         raise SettingError(
@@ -72,81 +88,45 @@ def omp_on_rows(
                 do="leave them out",
             )
         )
-    pursuits = [_Pursuit(A, values, rows, max_terms) for rows in row_sets]
+    pursuits = [Pursuit(A, values, rows, max_terms) for rows in row_sets]
     while running := [pursuit for pursuit in pursuits if not pursuit.done]:
-        residuals = np.concatenate([pursuit.padded_residual(len(values)) for pursuit in running], axis=1)
+        residuals = np.concatenate([pursuit.fit.padded_residual(len(values)) for pursuit in running], axis=1)
         score = A.transposed_times(residuals).reshape(A.shape[1], len(running), -1)
         best = np.sqrt(np.einsum("nfq,nfq->fn", score, score)) / weight
         for pursuit, of_all in zip(running, best, strict=True):
             pursuit.grow(of_all, growth)
-    return [pursuit.solution() for pursuit in pursuits]
+    return pursuits
 
 
-class _Pursuit:
-    """The state of one pursuit: a factorisation, and the leave-one-out error after every pass."""
+class Pursuit:
+    """One pursuit on one set of rows; `fit` has its steps."""
 
-    def __init__(self, A: LinearMap, y: Array, rows: Ints, max_terms: int | None) -> None:
-        self.A, self.rows, self.y = A, rows, y[rows]
-        norms = np.linalg.norm(self.y, axis=0)
-        self.scale = np.where(norms > 0, norms, 1.0)  # outputs weigh alike; undone in the solution
-        self.limit = min(int(_MOST_TERMS * len(rows)) if max_terms is None else max_terms, A.shape[1], len(rows))
-        self.qr = UpdatedQR(self.y / self.scale, max(self.limit, 1))
-        self.order: list[int] = []
+    def __init__(self, A: LinearMap, y: Array, rows: Rows, max_terms: int | None) -> None:
+        m = len(rows.fit)
+        self.limit = min(int(_MOST_TERMS * m) if max_terms is None else max_terms, A.shape[1], m)
+        self.fit = GrowingFit(A, y, rows, self.limit)
         self.open = np.ones(A.shape[1], dtype=bool)  # functions neither chosen nor dependent on chosen ones
         self.passes = 0
-        self.path = [self._record()]
 
     @property
     def done(self) -> bool:
-        rounding = np.linalg.norm(self.qr.residual) <= _ROUNDING * np.linalg.norm(self.qr.y)
-        return bool(self.qr.size >= self.limit or rounding or not self.open.any())
-
-    def padded_residual(self, m: int) -> Array:
-        out = np.zeros((m, self.y.shape[1]))
-        out[self.rows] = self.qr.residual
-        return out
+        full = self.fit.size >= self.limit or not self.open.any()
+        return full or self.fit.relative_residual() <= _ROUNDING
 
     def grow(self, score: Array, growth: float) -> None:
         """Append the best open functions, one or a bulk."""
         score = np.where(self.open, score, -1.0)
-        room = min(max(1, int(growth * self.qr.size)), self.limit - self.qr.size)
+        room = min(max(1, int(growth * self.fit.size)), self.limit - self.fit.size)
         if room == 1:
             chosen = np.array([score.argmax()])
         else:
             chosen = np.argpartition(-score, min(room, len(score) - 1))[:room]
             chosen = chosen[np.argsort(-score[chosen])]
             chosen = chosen[score[chosen] >= _BULK_SHARE * score[chosen[0]]]
-        kept = self.qr.append(np.take(self.A.columns(chosen), self.rows, axis=0))
+        self.fit.append(chosen)
         self.open[chosen] = False
-        self.order += chosen[kept].tolist()
         self.passes += 1
-        if kept.any():
-            self.path.append(self._record())
 
-    def _record(self) -> dict[str, float]:
-        loo = self.qr.loo()
-        return {
-            "terms": float(self.qr.size),
-            "residual": float(np.linalg.norm(self.qr.residual) / (np.linalg.norm(self.qr.y) or 1.0)),
-            "loo": float(np.square(self.scale) @ loo),
-            "relative_loo": float(loo.sum()),
-        }
-
-    def solution(self) -> Solution:
-        best = min(self.path, key=lambda record: record["relative_loo"])
-        k = int(best["terms"])
-        support = np.array(self.order[:k], dtype=np.int64)
-        coef = self.qr.solve(k) * self.scale
-        ascending = np.argsort(support)
-        residual = self.y - self.qr.q[:, :k] @ self.qr.projection[:k] * self.scale
-        return Solution(
-            support=support[ascending],
-            coef=coef[ascending],
-            residual=relative_residual(residual, self.y),
-            loo=best["loo"],
-            cond=self.qr.condition(k),
-            gap=None,
-            n_iter=self.passes,
-            solver="omp",
-            path=self.path,
-        )
+    def least_loo(self) -> Solution:
+        """The step of least leave-one-out error."""
+        return self.fit.solution(self.fit.least_loo(), "omp", self.passes)
