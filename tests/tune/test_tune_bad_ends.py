@@ -1,4 +1,4 @@
-"""Trials that ended badly: counted with their reasons, and told apart by the hyper-parameters where that is possible."""
+"""Trials that ended badly: counted with their reasons, and told apart by hyper-parameters where that is possible."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,8 @@ from sm3.errors import SettingError, explain
 from sm3.tune import bad_ends, curve, peers, sampled, score, trials
 from sm3.tune.branches import Branch, branches
 from sm3.tune.outcomes import Outcome, Outcomes, load, read
-from sm3.tune.rank import Ranking, Refusal, rank
+from sm3.tune.rank import Ranking, rank
+from sm3.tune.refusal import Refusal
 from sm3.tune.score import Target
 from sm3.tune.space import Space
 
@@ -79,6 +81,7 @@ class Result:
 
 def run(job: Job, watch: trials.Watch) -> Outcomes:
     """The ended trials: of the study, or of the space after running what is missing."""
+    score.check(job.transform, job.cap)
     if job.space is None:
         assert job.study is not None
         return read(load(job.study, job.name))
@@ -170,7 +173,8 @@ def write(folder: Path, name: str, text: str) -> Path:
     except OSError as error:
         raise unwritable(folder, error) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # gone already, or never there
+            draft.unlink()
     return target
 
 

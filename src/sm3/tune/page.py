@@ -22,8 +22,8 @@ CAPTIONS = {
     "polynomial does not explain.",
     "effects": "Every trial over the first hyper-parameters, crosses where it ended badly; the line is the mean of the "
     "polynomial over all others.",
-    "curve": "How well fits on parts of the trials predict the rest (dots; the band is the range of several), and the "
-    "fit on all of them by cross-validation. Below the dashed line nothing is ranked.",
+    "curve": "How well fits on parts of the trials predict the rest: dots, with the range of several fits; and by "
+    "cross-validation, with its interval. Below the dashed line nothing is ranked.",
 }
 
 

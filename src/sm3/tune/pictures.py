@@ -13,7 +13,8 @@ import numpy as np
 
 from sm3.extras import require
 from sm3.tune.axes import Axis
-from sm3.tune.rank import LEAST_Q2, Ranking
+from sm3.tune.rank import Ranking
+from sm3.tune.refusal import LEAST_Q2
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,7 +91,7 @@ def _effects(verdict: Verdict) -> Figure:
     """Each trial as a dot over one hyper-parameter, and the polynomial's mean over all others as a line."""
     ranking, axes_of = verdict.ranking, {axis.name: axis for axis in verdict.branch.axes}
     chosen = [axes_of[effect.name] for effect in ranking.effects[:MOST_PANELS]]
-    figure, panels = _figure(2.7 * max(2, len(chosen)), 2.9, len(chosen))
+    figure, panels = _figure(2.7 * max(2, len(chosen)), 3.2, len(chosen))
     columns, model = verdict.branch.columns(), ranking.model
     assert model is not None
     good = ~verdict.target.bad
@@ -100,11 +101,18 @@ def _effects(verdict: Verdict) -> Figure:
         values = verdict.target.values
         panel.plot(columns[good, j], values[good], ".", color=TRIALS, markersize=4, alpha=0.6)
         panel.plot(columns[~good, j], values[~good], "x", color=TRIALS, markersize=4, alpha=0.6)
-        marker = "o" if axis.points is not None and len(axis.points) < 20 else ""
-        panel.plot(grid, model.main_effect(j, grid), color=TOGETHER, linewidth=2, marker=marker)
+        few = axis.points is not None and len(axis.points) < 20
+        # choices have no order, so no line joins them
+        panel.plot(
+            grid,
+            model.main_effect(j, grid),
+            color=TOGETHER,
+            linewidth=0 if axis.choices else 2,
+            marker="o" if few else "",
+        )
         panel.set_xlabel(axis.name)
         _ticks(panel, axis)
-    panels[0].set_ylabel(f"{verdict.target.name}, less is better")
+    panels[0].set_ylabel(f"{verdict.target.name}\n(less is better)")
     return figure
 
 
@@ -113,9 +121,11 @@ def _ticks(panel: Axes, axis: Axis) -> None:
     if axis.choices and axis.points is not None:
         panel.set_xticks(axis.points, [str(axis.choices[round(point)]) for point in axis.points])
     elif axis.log:
-        ticker = require("matplotlib.ticker")
-        panel.xaxis.set_major_locator(ticker.MaxNLocator(4))
-        panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{np.exp(x):.2g}"))
+        low, high = panel.get_xlim()
+        values = [digit * 10.0**k for k in range(-300, 300) for digit in (1, 3) if low < np.log(digit * 10.0**k) < high]
+        tens = [value for value in values if f"{value:.0e}".startswith("1")]
+        values = tens[:: 1 + len(tens) // 5] if len(tens) >= 3 else values
+        panel.set_xticks(np.log(values), [f"{value:g}" for value in values])
 
 
 def _curve(ranking: Ranking) -> Figure:
@@ -132,9 +142,9 @@ def _curve(ranking: Ranking) -> Figure:
         linewidth=0,
     )
     axes.plot(sizes, [point.q2 for point in ranking.curve], "o-", color=ALONE)
-    low, high = ranking.q2_interval
-    axes.plot([ranking.trials] * 2, [low, high], color=TOGETHER, linewidth=2)
-    axes.plot(ranking.trials, ranking.q2, "D", color=TOGETHER)
+    last = ranking.curve[-1]
+    axes.plot([last.trials] * 2, [last.low, last.high], color=TOGETHER, linewidth=2)
+    axes.plot(last.trials, last.q2, "D", color=TOGETHER)
     axes.axhline(LEAST_Q2, color=_INK, alpha=0.5, linewidth=0.9, linestyle=(0, (4, 3)))
     if ranking.ceiling is not None:
         axes.axhline(ranking.ceiling.q2, color=TRIALS, linewidth=0.9)

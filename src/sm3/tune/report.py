@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from sm3.run_record import versions as recorded_versions
 from sm3.tune import bad_ends, peers
-from sm3.tune.rank import LEAST_Q2, Effect, Ranking
+from sm3.tune.effects import Effect
+from sm3.tune.rank import Ranking
+from sm3.tune.refusal import LEAST_Q2
 
 if TYPE_CHECKING:
     from rich.table import Table

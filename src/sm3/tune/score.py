@@ -33,10 +33,12 @@ class Target:
     bad: NDArray[np.bool_]  # (n,) ended badly
     transform: str
     endings: dict[str, int]  # how the bad ones ended, and how many
+    better: str = "lower"
 
     @property
     def name(self) -> str:
-        return _NAMES[self.transform]
+        """In words. Where higher scores are better, the target is their negative; ranks count from the best anyway."""
+        return ("negative " if self.better == "higher" and self.transform != "rank" else "") + _NAMES[self.transform]
 
 
 def target(outcomes: Sequence[Outcome], better: str, transform: str = "rank", cap: float | None = None) -> Target:
@@ -44,11 +46,7 @@ def target(outcomes: Sequence[Outcome], better: str, transform: str = "rank", ca
 
     Raises `SettingError` for an unknown transform, a cap that is not finite, or a logarithm of a score <= 0.
     """
-    if transform not in TRANSFORMS:
-        words = " or ".join(map(repr, TRANSFORMS))
-        raise _refused("transform", repr(transform), words, "pass --transform rank")
-    if cap is not None and not np.isfinite(cap):
-        raise _refused("cap", f"{cap}", "a finite score", "leave it out: bad ends then count as the worst score")
+    check(transform, cap)
     bad = np.array([outcome.score is None for outcome in outcomes])
     sign = 1.0 if better == "lower" else -1.0
     badness = np.array([np.nan if outcome.score is None else sign * outcome.score for outcome in outcomes])
@@ -58,7 +56,16 @@ def target(outcomes: Sequence[Outcome], better: str, transform: str = "rank", ca
     else:
         badness = np.zeros(len(bad))
     endings = Counter(outcome.ending.partition(":")[0] for outcome in outcomes if outcome.score is None)
-    return Target(_transformed(badness, sign, transform), bad, transform, dict(endings.most_common()))
+    return Target(_transformed(badness, sign, transform), bad, transform, dict(endings.most_common()), better)
+
+
+def check(transform: str, cap: float | None) -> None:
+    """`SettingError` for an unknown transform or a cap that is not finite: to be told before any trial runs."""
+    if transform not in TRANSFORMS:
+        words = " or ".join(map(repr, TRANSFORMS))
+        raise _refused("transform", repr(transform), words, "pass --transform rank")
+    if cap is not None and not np.isfinite(cap):
+        raise _refused("cap", f"{cap}", "a finite score", "leave it out: bad ends then count as the worst score")
 
 
 def _transformed(badness: Vector, sign: float, transform: str) -> Vector:
