@@ -36,10 +36,10 @@ def _quality(analysis: Analysis, output: int) -> str:
     name, q2 = analysis.outputs[output], analysis.q2[output]
     if np.isnan(q2):
         return f"{name}: nothing was held out, so it is not known how well the model predicts."
-    low, high = analysis.q2_ends[:, output]
+    low, high = (share(end, like=q2) for end in analysis.q2_ends[:, output])
     missed = percent(analysis.unexplained[output])
     return (
-        f"{name}: on rows it had not seen, the model has Q2 = {share(q2)} [{share(low)}, {share(high)}], where 1 is "
+        f"{name}: on rows it had not seen, the model has Q2 = {share(q2)} [{low}, {high}], where 1 is "
         f"perfect; {missed} of the variance is unexplained."
     )
 
@@ -98,17 +98,17 @@ def listed(analysis: Analysis, inputs: list[int]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
-def share(value: float) -> str:
-    """An index with the digits that can be read: three, more near 1 where they tell how far from it.
+def share(value: float, like: float | None = None) -> str:
+    """An index with three digits, or more near 1 where they tell how far from it; with as many as `like` would have.
 
-    >>> share(0.25), share(0.99987), share(1.0), share(-1.5), share(float("nan"))
-    ('0.250', '0.99987', '1.000', '-1.500', '-')
+    >>> share(0.25), share(0.99987), share(0.9, like=0.99987), share(1.0), share(-1.5), share(float("nan"))
+    ('0.250', '0.99987', '0.90000', '1.000', '-1.500', '-')
     """
     if not np.isfinite(value):
         return "-"
-    if 0.999 <= value < 1 - 1e-12:
-        return f"{value:.{min(int(np.ceil(-np.log10(1 - value))) + 1, 12)}f}"
-    return f"{value:.3f}"
+    measure = value if like is None else like
+    close = 0.999 <= measure < 1 - 1e-12
+    return f"{value:.{min(int(np.ceil(-np.log10(1 - measure))) + 1, 12) if close else 3}f}"
 
 
 def percent(value: float) -> str:
