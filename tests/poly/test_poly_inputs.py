@@ -218,7 +218,7 @@ def test_a_misspelt_feature_and_a_wrong_number_are_refused():
         specifications([(0, 1)], ["a", "b"])
     with pytest.raises(TypeError, match="unknown kind"):
         specifications(3, ["a"])
-    with pytest.raises(SettingError, match="transform"):
+    with pytest.raises(SettingError, match="transformation"):
         inputs_of(None, ["a"], np.zeros((2, 1)), "uniform")
 
 

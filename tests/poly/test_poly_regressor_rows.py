@@ -7,8 +7,8 @@ import pytest
 from sklearn.model_selection import KFold
 
 from sm3.errors import InputError, SettingError
-from sm3.poly.accuracy import HeldOut, best, nothing, q2, q2_interval
-from sm3.poly.rows import distinct_rows, split
+from sm3.poly.accuracy import HeldOut, q2, q2_interval
+from sm3.poly.rows import distinct_rows, rows_and_folds
 
 
 def table(m=30, d=3, q=2, seed=0):
@@ -22,33 +22,31 @@ def test_weights_repeats_and_orders_give_the_same_rows():
     rng = np.random.default_rng(1)
     weight = rng.integers(0, 4, len(x)).astype(float)
     order = rng.permutation(len(x))
-    weighted = distinct_rows(x[order], y[order], weight[order])
+    weighted, _ = distinct_rows(x[order], y[order], weight[order])
     repeats = weight.astype(int)
-    repeated = distinct_rows(x.repeat(repeats, axis=0), y.repeat(repeats, axis=0))
-    assert (weighted.x == repeated.x).all()
-    assert (weighted.y == repeated.y).all()
-    assert (weighted.weight == repeated.weight).all()
+    repeated, _ = distinct_rows(x.repeat(repeats, axis=0), y.repeat(repeats, axis=0))
+    for part in ("x", "y", "weight"):
+        assert (getattr(weighted, part) == getattr(repeated, part)).all()
 
 
-def test_origin_leads_from_given_rows_to_theirs():
-    """And to -1 for those of weight 0."""
+def test_each_distinct_row_says_which_given_row_became_it():
+    """Weights of merged rows are added; a row of weight 0 is gone."""
     x, y = table(m=5)
     x[3], y[3] = x[1], y[1]
-    rows = distinct_rows(x, y, np.array([1.0, 2.0, 0.0, 3.0, 1.0]))
+    rows, given = distinct_rows(x, y, np.array([1.0, 2.0, 0.0, 3.0, 1.0]))
     assert len(rows) == 3
-    assert rows.origin[2] == -1
-    for given in (0, 1, 3, 4):
-        assert (rows.x[rows.origin[given]] == x[given]).all()
-    assert rows.weight[rows.origin[1]] == 5.0
+    assert 2 not in given
+    assert (x[given] == rows.x).all()
+    assert sorted(rows.weight.tolist()) == [1.0, 1.0, 5.0]
 
 
 def test_two_values_at_one_point_stay_two_rows_and_one_site():
     """Repeated measurements are information about noise, and belong into one fold."""
-    rows = distinct_rows(np.array([[1.0], [1.0], [2.0]]), np.array([[0.0], [5.0], [1.0]]))
+    x, y = np.array([[1.0], [1.0], [2.0]]), np.array([[0.0], [5.0], [1.0]])
+    rows, folds = rows_and_folds(x, y, None, 2, np.random.default_rng(0))
     assert len(rows) == 3
     assert rows.site.tolist() == [0, 0, 1]
-    for fold in split(rows, 2, np.random.default_rng(0)):
-        assert fold.train[0] == fold.train[1]
+    assert sorted(tuple(fold.test.tolist()) for fold in folds) == [(0, 1), (2,)]
 
 
 def test_no_weight_at_all_is_refused():
@@ -57,51 +55,71 @@ def test_no_weight_at_all_is_refused():
         distinct_rows(*table(m=3), np.zeros(3))
 
 
+def test_joined_rows_merge_what_is_equal():
+    """As if they had come in one table."""
+    x, y = table(m=9)
+    one, other = distinct_rows(x[:6], y[:6])[0], distinct_rows(x[3:], y[3:])[0]
+    both, _ = distinct_rows(x, y, np.array([1.0] * 3 + [2.0] * 3 + [1.0] * 3))
+    assert (one.joined(other).x == both.x).all()
+    assert (one.joined(other).weight == both.weight).all()
+
+
 def test_folds_part_the_rows():
     """Each row is judged once, and never by a model that saw it."""
-    x, y = table(m=31)
-    rows = distinct_rows(x, y)
-    folds = split(rows, 4, np.random.default_rng(0))
+    rows, folds = rows_and_folds(*table(m=31), None, 4, np.random.default_rng(0))
     assert len(folds) == 4
-    assert (np.sum([fold.test for fold in folds], axis=0) == rows.weight).all()
+    assert np.sort(np.concatenate([fold.test for fold in folds])).tolist() == list(range(31))
     for fold in folds:
-        assert ((fold.train > 0) ^ (fold.test > 0)).all()
-        assert (fold.test > 0).sum() in (7, 8)
+        assert np.sort(np.concatenate([fold.train, fold.test])).tolist() == list(range(31))
+        assert len(fold.test) in (7, 8)
+    assert len(rows) == 31
 
 
 def test_folds_are_fewer_where_points_are_few():
-    """Two points give two folds, one gives none."""
-    rows = distinct_rows(*table(m=2))
-    assert len(split(rows, 5, np.random.default_rng(0))) == 2
-    assert split(distinct_rows(*table(m=1)), 5, np.random.default_rng(0)) == []
-    assert split(rows, None, np.random.default_rng(0)) == []
+    """Two points give two folds, one gives none; None gives none."""
+    rng = np.random.default_rng(0)
+    assert [len(rows_and_folds(*table(m=m), None, 5, rng)[1]) for m in (1, 2, 3, 9)] == [0, 2, 3, 5]
+    assert rows_and_folds(*table(), None, None, rng)[1] == []
 
 
 def test_a_splitter_refers_to_the_rows_as_given():
-    """Weights of merged and left out rows follow."""
+    """Rows merge within a part of a split, never across: row 5 trains where its twin, row 0, is judged."""
     x, y = table(m=6)
     x[5], y[5] = x[0], y[0]
     weight = np.array([1.0, 1.0, 0.0, 1.0, 1.0, 2.0])
-    rows = distinct_rows(x, y, weight)
-    first, _, _ = split(rows, KFold(3), np.random.default_rng(0), (x, y, weight))
-    merged = rows.origin[0]
-    assert first.test[merged] == 1.0  # row 0 judges with its own weight
-    assert first.train[merged] == 2.0  # row 5, its twin, is among the training rows of this fold
-    assert first.test[rows.origin[1]] == 1.0
+    rows, folds = rows_and_folds(x, y, weight, KFold(3), np.random.default_rng(0))
+    assert len(rows) == 5
+    assert (rows.x[folds[0].test] == x[[0, 1]][np.lexsort(x[[0, 1]].T[::-1])]).all()
+    twin = [i for i in folds[0].train if (rows.x[i] == x[0]).all()]
+    assert rows.weight[twin].tolist() == [2.0]
 
 
-@pytest.mark.parametrize("cv", [1, 0, -3, "five", 2.5, [(0, 1, 2)], True])
+def test_weights_and_repeats_agree_under_given_splits_too():
+    """The same rows and the same folds."""
+    x, y = table(m=8)
+    weight = np.array([0, 1, 2, 3, 1, 1, 1, 1])
+    number = np.arange(8).repeat(weight)
+    ends = [np.flatnonzero(number < 4), np.flatnonzero(number >= 4)]
+    weighted = rows_and_folds(
+        x, y, weight.astype(float), [(np.arange(4), np.arange(4, 8))], np.random.default_rng(0)
+    )
+    repeated = rows_and_folds(x[number], y[number], None, [tuple(ends)], np.random.default_rng(0))
+    assert (weighted[0].weight == repeated[0].weight).all()
+    assert (weighted[1][0].train == repeated[1][0].train).all()
+    assert (weighted[1][0].test == repeated[1][0].test).all()
+
+
+@pytest.mark.parametrize("cv", [1, 0, -3, "five", 2.5, [(0, 1, 2)], [([0], [99])], True])
 def test_a_cv_that_gives_no_folds_is_refused(cv):
     """With the accepted values in the message."""
-    x, y = table(m=6)
     with pytest.raises(SettingError, match="cv has a value"):
-        split(distinct_rows(x, y), cv, np.random.default_rng(0), (x, y, None))
+        rows_and_folds(*table(m=6), None, cv, np.random.default_rng(0))
 
 
 def held(residual, y, weight=None):
     residual, y = np.asarray(residual, dtype=float), np.asarray(y, dtype=float)
     weights = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=float)
-    return HeldOut(np.arange(len(y)), weights, y.reshape(len(y), -1), residual.reshape(len(y), -1))
+    return HeldOut(weights, y.reshape(len(y), -1), residual.reshape(len(y), -1))
 
 
 def test_q2_of_the_mean_is_zero_and_of_no_error_one():
@@ -127,8 +145,9 @@ def test_an_output_that_does_not_vary_has_no_q2(value):
     one = held(np.zeros(7), np.full(7, value))
     assert np.isnan(q2(one)).all()
     assert np.isnan(q2_interval(one, np.random.default_rng(0))).all()
-    assert np.isnan(q2(nothing(2))).all()
-    assert q2_interval(nothing(2), np.random.default_rng(0)).shape == (2, 2)
+    nothing = HeldOut(np.empty(0), np.empty((0, 2)), np.empty((0, 2)))
+    assert np.isnan(q2(nothing)).all()
+    assert q2_interval(nothing, np.random.default_rng(0)).shape == (2, 2)
 
 
 def test_the_bootstrap_interval_covers_the_true_value():
@@ -140,27 +159,3 @@ def test_the_bootstrap_interval_covers_the_true_value():
         lo, hi = q2_interval(held(error, y), rng)[0]
         covered += lo <= 0.75 <= hi  # 1 - 0.25 / 1
     assert covered >= 88
-
-
-def test_choosing_among_candidates_does_not_flatter():
-    """Twenty candidates of pure luck: their least error is too small, the one reported is not."""
-    rng = np.random.default_rng(3)
-    y = rng.normal(size=50)
-    folds = np.arange(50) % 5
-    flattered, honest = [], []
-    for _ in range(60):
-        scores = [held(y - rng.normal(0, 0.7, 50), y) for _ in range(20)]
-        chosen, judged = best(scores, folds)
-        flattered.append(q2(scores[chosen])[0])
-        honest.append(q2(judged)[0])
-    truth = 1 - (np.var(y) + 0.49) / np.var(y)  # the mean Q2 of such a candidate: about -0.5
-    assert np.mean(flattered) > truth + 0.2
-    assert np.mean(honest) == pytest.approx(truth, abs=0.1)  # standard error of 60 means of 50 rows: 0.03
-
-
-def test_the_best_candidate_is_chosen_where_one_is():
-    """And its own residuals are kept."""
-    y = np.random.default_rng(0).normal(size=20)
-    chosen, judged = best([held(y, y), held(0.1 * y, y), held(0.5 * y, y)], np.arange(20) % 4)
-    assert chosen == 1
-    assert (judged.residual == 0.1 * y[:, None]).all()

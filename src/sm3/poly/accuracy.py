@@ -10,7 +10,6 @@ percentile interval.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,34 +30,26 @@ _AT_ONCE = 4_000_000
 class HeldOut:
     """n predictions of rows that the predicting model had not seen; a row may stand here for several folds."""
 
-    row: Integers  # (n,) which row
     weight: Array  # (n,)
     y: Array  # (n, q) what was measured
     residual: Array  # (n, q) measured - predicted
 
     def __len__(self) -> int:
-        return len(self.row)
+        return len(self.weight)
 
     def joined(self, other: HeldOut) -> HeldOut:
         """Both together."""
         return HeldOut(
-            np.concatenate([self.row, other.row]),
             np.concatenate([self.weight, other.weight]),
             np.concatenate([self.y, other.y]),
             np.concatenate([self.residual, other.residual]),
         )
 
 
-def nothing(outputs: int) -> HeldOut:
-    """No predictions at all."""
-    empty = np.empty((0, outputs))
-    return HeldOut(np.empty(0, dtype=np.int64), np.empty(0), empty, empty)
-
-
 def q2(held: HeldOut) -> Array:
     """Q2 of each output, (q,); nan without rows, or where the output does not vary on them.
 
-    >>> held = HeldOut(np.arange(2), np.ones(2), np.array([[0.0], [2.0]]), np.array([[0.0], [0.5]]))
+    >>> held = HeldOut(np.ones(2), np.array([[0.0], [2.0]]), np.array([[0.0], [0.5]]))
     >>> q2(held).tolist()
     [0.875]
     """
@@ -87,33 +78,6 @@ def _quantiles(column: Array, ends: Array) -> Array:
     """Of the replicates that have a Q2: one that drew a single row again and again has none."""
     known = column[np.isfinite(column)]
     return np.quantile(known, ends) if len(known) else np.full(len(ends), np.nan)
-
-
-def best(scores: Sequence[HeldOut], folds: Integers) -> tuple[int, HeldOut]:
-    """The candidate with the least held-out error over all outputs, and predictions that its choice has not seen.
-
-    `folds` (n,) numbers the fold of each prediction, alike for all candidates. Taking the smallest of several errors
-    makes it too small; so the predictions of each fold come from the candidate that is best on the *other* folds.
-    """
-    count = int(folds.max(initial=-1)) + 1
-    error = np.array([[_relative_error(held, folds == k) for k in range(count)] for held in scores])
-    total = error.sum(axis=1)
-    chosen = int(np.argmin(total))
-    if count < 2:
-        return chosen, scores[chosen]
-    residual = scores[chosen].residual.copy()
-    for k in range(count):
-        other = int(np.argmin(total - error[:, k]))
-        residual[folds == k] = scores[other].residual[folds == k]
-    first = scores[chosen]
-    return chosen, HeldOut(first.row, first.weight, first.y, residual)
-
-
-def _relative_error(held: HeldOut, part: NDArray[np.bool_]) -> float:
-    """Weighted squares of the residuals in a part, each output in units of its own spread."""
-    squares, _, centred_squares = _moments(held)
-    spread = held.weight @ centred_squares
-    return float((held.weight[part] @ squares[part] / np.where(spread > 0, spread, 1.0)).sum())
 
 
 def _moments(held: HeldOut) -> tuple[Array, Array, Array]:

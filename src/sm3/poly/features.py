@@ -37,7 +37,7 @@ def specifications(inputs: Any, names: Sequence[str]) -> list[Any]:
         if unknown:
             raise _wrong_names(unknown, names)
         return [inputs.get(name, "auto") for name in names]
-    if isinstance(inputs, rv_frozen | Discrete | Categorical) or _is_range(inputs):
+    if isinstance(inputs, rv_frozen | Discrete | Categorical) or is_range(inputs):
         return [inputs] * len(names)
     if isinstance(inputs, str) or not isinstance(inputs, Sequence):
         raise SettingTypeError(
@@ -60,19 +60,21 @@ def specifications(inputs: Any, names: Sequence[str]) -> list[Any]:
     return list(inputs)
 
 
-def inputs_of(inputs: Any, names: Sequence[str], x: Array, transform: str) -> list[Input]:
+def inputs_of(inputs: Any, names: Sequence[str], x: Array, transformation: str) -> list[Input]:
     """The inputs of a table x (m, d), "auto" taken from the range of its columns."""
-    if transform not in TRANSFORMS:
+    if transformation not in TRANSFORMS:
         raise SettingError(
             explain(
-                "transform has an unknown value.",
-                got=repr(transform),
+                "transformation has an unknown value.",
+                got=repr(transformation),
                 accepted=", ".join(map(repr, TRANSFORMS)),
                 do='"rosenblatt" maps to a uniform variable, "basis" computes polynomials of the distribution itself',
             )
         )
     specs = specifications(inputs, names)
-    return [input_of(spec, name, x[:, j], transform) for j, (spec, name) in enumerate(zip(specs, names, strict=True))]
+    return [
+        input_of(spec, name, x[:, j], transformation) for j, (spec, name) in enumerate(zip(specs, names, strict=True))
+    ]
 
 
 def canonical(inputs: Sequence[Input], x: Array) -> Array:
@@ -95,13 +97,16 @@ def physical(inputs: Sequence[Input], y: Array) -> NDArray[Any]:
     return table
 
 
-def labelled_columns(inputs: Any, columns: Sequence[str]) -> dict[int, tuple[object, ...]]:
-    """Position -> labels of the categorical features, before X is known to be numeric."""
-    if not isinstance(inputs, Mapping | Sequence | Categorical) or isinstance(inputs, str):
+def labelled_columns(inputs: Any, X: Any) -> dict[int, tuple[object, ...]]:
+    """Position -> labels of the categorical features of a table that is not known to be numeric yet."""
+    listed = list(inputs.values()) if isinstance(inputs, Mapping) else inputs
+    listed = listed if isinstance(listed, Sequence) else [listed]
+    if not any(isinstance(spec, Categorical) for spec in listed):
         return {}
-    if isinstance(inputs, Sequence) and len(inputs) != len(columns):
-        return {}  # told apart and refused by `specifications`, with the number of features checked before
-    specs = specifications(inputs, columns)
+    names = column_names(X)
+    if isinstance(inputs, Sequence) and len(inputs) != len(names):
+        return {}  # refused by `specifications`, once the number of features is known
+    specs = specifications(inputs, names)
     return {j: tuple(spec.levels) for j, spec in enumerate(specs) if isinstance(spec, Categorical)}  # type: ignore[arg-type]
 
 
@@ -147,7 +152,8 @@ def with_codes(X: Any, labelled: Mapping[int, tuple[object, ...]], names: Sequen
     return table
 
 
-def _is_range(inputs: Any) -> bool:
+def is_range(inputs: Any) -> bool:
+    """Whether it is one (lo, hi) and not a list of two inputs."""
     return isinstance(inputs, tuple) and len(inputs) == 2 and all(isinstance(end, int | float) for end in inputs)
 
 

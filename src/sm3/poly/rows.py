@@ -6,7 +6,6 @@ after this file (folds, solvers, bootstrap) sees only that form, so a model depe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,36 +16,55 @@ from sklearn.model_selection import check_cv
 from sm3.errors import InputError, SettingError, explain
 
 Array = NDArray[np.float64]
-Integers = NDArray[np.int64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """m distinct rows. `origin[i]` says which of them the i-th given row became; -1 where its weight was 0."""
+    """m distinct rows, in ascending order of x, then y."""
 
     x: Array  # (m, d)
     y: Array  # (m, q)
     weight: Array  # (m,), positive
-    origin: Integers  # (given,)
 
     def __len__(self) -> int:
         return len(self.weight)
 
     @property
-    def site(self) -> Integers:
+    def site(self) -> Ints:
         """(m,): a number for each distinct point x, so that repeated measurements at one point are told."""
         changed = (self.x[1:] != self.x[:-1]).any(axis=1)
         return np.concatenate([[0], np.cumsum(changed)]).astype(np.int64)
 
+    def row_scale(self, rows: Ints | None = None) -> Array:
+        """Factors sqrt(weight / sum of weights) of these rows, all by default: sums over rows become means."""
+        weight = self.weight if rows is None else self.weight[rows]
+        return np.asarray(np.sqrt(weight / weight.sum()))
 
-def distinct_rows(x: Array, y: Array, weight: Array | None = None) -> Rows:
-    """Rows of x (m, d) and y (m, q), merged where both agree, their weights added; rows of weight 0 are left out.
+    def joined(self, other: Rows) -> Rows:
+        """Both together, equal rows merged."""
+        x, y = np.concatenate([self.x, other.x]), np.concatenate([self.y, other.y])
+        return distinct_rows(x, y, np.concatenate([self.weight, other.weight]))[0]
 
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One split: positions of the rows for fitting and of those for judging."""
+
+    train: Ints
+    test: Ints
+
+
+def distinct_rows(x: Array, y: Array, weight: Array | None = None, key: Flags | None = None) -> tuple[Rows, Ints]:
+    """Rows of x (m, d) and y (m, q), merged where both agree and their weights added; rows of weight 0 are left out.
+
+    `key` (m, s): rows that differ in it stay apart. Also returns for each row the position of one that became it.
     Raises `InputError` when no row is left.
 
-    >>> rows = distinct_rows(np.array([[2.0], [1.0], [2.0]]), np.array([[5.0], [4.0], [5.0]]))
-    >>> rows.x.ravel().tolist(), rows.weight.tolist(), rows.origin.tolist()
-    ([1.0, 2.0], [1.0, 2.0], [1, 0, 1])
+    >>> rows, given = distinct_rows(np.array([[2.0], [1.0], [2.0]]), np.array([[5.0], [4.0], [5.0]]))
+    >>> rows.x.ravel().tolist(), rows.weight.tolist(), given.tolist()
+    ([1.0, 2.0], [1.0, 2.0], [1, 0])
     """
     weights = np.ones(len(x)) if weight is None else weight
     used = np.flatnonzero(weights > 0)
@@ -59,73 +77,57 @@ def distinct_rows(x: Array, y: Array, weight: Array | None = None) -> Rows:
                 do="pass sample_weight=None to weigh all rows alike",
             )
         )
-    joined = np.column_stack([x[used], y[used]])
+    joined = np.column_stack([x[used], y[used]] + ([] if key is None else [key[used]]))
     order = np.lexsort(joined.T[::-1])  # by the first column, then the second, ...
-    joined = joined[order]
+    joined, given = joined[order], used[order]
     first = np.concatenate([[True], (joined[1:] != joined[:-1]).any(axis=1)])
-    number = np.cumsum(first) - 1
-    origin = np.full(len(x), -1, dtype=np.int64)
-    origin[used[order]] = number
-    total = np.bincount(number, weights=weights[used[order]]).astype(np.float64)
-    kept = joined[first]
-    return Rows(np.asfortranarray(kept[:, : x.shape[1]]), kept[:, x.shape[1] :].copy(), total, origin)
+    total = np.bincount(np.cumsum(first) - 1, weights=weights[given]).astype(np.float64)
+    return Rows(np.asfortranarray(x[given[first]]), y[given[first]], total), given[first]
 
 
-@dataclass(frozen=True, eq=False)
-class Fold:
-    """One split: weights of the rows for fitting and for judging, 0 where a row has no part in it."""
-
-    train: Array  # (m,)
-    test: Array  # (m,)
-
-
-def split(
-    rows: Rows, cv: Any, rng: np.random.Generator, given: tuple[Array, Array, Array | None] | None = None
-) -> list[Fold]:
-    """Folds for the outer validation; an empty list for `cv=None` or fewer than two distinct points.
+def rows_and_folds(
+    x: Array, y: Array, weight: Array | None, cv: Any, rng: np.random.Generator
+) -> tuple[Rows, list[Fold]]:
+    """The distinct rows of a table, and the folds of the outer validation: none for `cv=None` or a single point.
 
     A number: that many folds over the distinct points x, so that repeated measurements of one point stay together. A
-    splitter of scikit-learn or a list of (train, test) refers to the rows as they were `given` to fit (x, y, weight).
+    splitter of scikit-learn or a list of (train, test) refers to the rows as given. `SettingError` for anything else.
     """
-    if cv is None:
-        return []
-    if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
-        return _random_folds(rows, int(cv), rng)
-    if given is None:
-        raise SettingError(_about(cv))
-    x, y, weight = given
-    weights = np.ones(len(x)) if weight is None else weight
-    try:
-        pairs = list(check_cv(cv, classifier=False).split(x, y))
-    except (TypeError, ValueError) as error:
-        raise SettingError(_about(cv)) from error
-    return [fold for fold in (_fold(rows, pair, weights) for pair in pairs) if fold.train.any() and fold.test.any()]
+    if cv is None or (isinstance(cv, int | np.integer) and not isinstance(cv, bool)):
+        rows, _ = distinct_rows(x, y, weight)
+        return rows, [] if cv is None else random_folds(rows, int(cv), rng)
+    train, test = _memberships(cv, x, y)
+    rows, given = distinct_rows(x, y, weight, np.hstack([train, test]))
+    folds = [Fold(np.flatnonzero(train[given, k]), np.flatnonzero(test[given, k])) for k in range(train.shape[1])]
+    return rows, [fold for fold in folds if len(fold.train) and len(fold.test)]
 
 
-def _random_folds(rows: Rows, cv: int, rng: np.random.Generator) -> list[Fold]:
-    if cv < 2:
-        raise SettingError(_about(cv))
+def random_folds(rows: Rows, count: int, rng: np.random.Generator) -> list[Fold]:
+    """Folds over distinct points, `count` of them or one for each point; none for a single point."""
+    if count < 2:
+        raise SettingError(_about(count))
     site = rows.site
-    count = int(site[-1]) + 1
-    folds = min(cv, count)
+    points = int(site[-1]) + 1
+    folds = min(count, points)
     if folds < 2:
         return []
-    fold_of_site = np.empty(count, dtype=np.int64)
-    fold_of_site[rng.permutation(count)] = np.arange(count) % folds
+    fold_of_site = np.empty(points, dtype=np.int64)
+    fold_of_site[rng.permutation(points)] = np.arange(points) % folds
     fold_of_row = fold_of_site[site]
-    return [
-        Fold(np.where(fold_of_row == k, 0.0, rows.weight), np.where(fold_of_row == k, rows.weight, 0.0))
-        for k in range(folds)
-    ]
+    return [Fold(np.flatnonzero(fold_of_row != k), np.flatnonzero(fold_of_row == k)) for k in range(folds)]
 
 
-def _fold(rows: Rows, pair: Sequence[Any], weights: Array) -> Fold:
-    def spread(indices: Any) -> Array:
-        chosen = np.arange(len(weights))[indices]
-        chosen = chosen[rows.origin[chosen] >= 0]
-        return np.bincount(rows.origin[chosen], weights=weights[chosen], minlength=len(rows)).astype(np.float64)
-
-    return Fold(spread(pair[0]), spread(pair[1]))
+def _memberships(cv: Any, x: Array, y: Array) -> tuple[Flags, Flags]:
+    """Which given row trains and which judges in which split: two arrays (m, splits)."""
+    try:
+        pairs = list(check_cv(cv, classifier=False).split(x, y))
+        train, test = np.zeros((2, len(x), len(pairs)), dtype=np.bool_)
+        for k, (fitted, judged) in enumerate(pairs):
+            train[fitted, k] = True
+            test[judged, k] = True
+    except (TypeError, ValueError, IndexError) as error:
+        raise SettingError(_about(cv)) from error
+    return train, test
 
 
 def _about(cv: Any) -> str:
