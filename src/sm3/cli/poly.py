@@ -46,7 +46,7 @@ def fit(
         Path | None,
         typer.Option(
             metavar="INPUTS.toml",
-            help="The distribution of each input, see below. Default: all other columns, each uniform on its range.",
+            help="The distribution of each input, as above. Default: all other columns, each uniform on its range.",
         ),
     ] = None,
     ignore: Annotated[
@@ -96,8 +96,10 @@ def fit(
     _need_libraries(report)
     from sm3.poly.from_table import fit_problem, problem_of
     from sm3.poly.inputs_file import read_inputs
+    from sm3.poly.intervals import checked_level
     from sm3.poly.table import read_table
 
+    checked_level(level)  # before the work, not after it
     table = read_table(file, separator=separator, decimal=decimal)
     stated = None if inputs is None else read_inputs(inputs)
     problem = problem_of(table, target, stated, ignore=ignore or [], weight=weight)
@@ -151,13 +153,11 @@ def predict(
     for message in warned:
         _tell(message)
     names, columns = output_names(fitted), predicted.T.tolist()
+    known = [[x if math.isfinite(x) else None for x in column] for column in columns]
+    if output is not None or not as_json:
+        _write_csv(output, names, known)
     if as_json:
-        known = {
-            name: [x if math.isfinite(x) else None for x in column] for name, column in zip(names, columns, strict=True)
-        }
-        typer.echo(json.dumps({"predictions": known}))
-        return
-    _write_csv(output, names, [["" if math.isnan(x) else x for x in column] for column in columns])
+        typer.echo(json.dumps({"predictions": dict(zip(names, known, strict=True))}))
 
 
 @poly.command("sensitivity")
@@ -246,10 +246,10 @@ def design(
     names, columns = list(stated), [_whole(column) for column in points.T.tolist()]
     if kind == "christoffel":
         names, columns = [*names, _free_name("weight", names)], [*columns, weights.tolist()]
+    if output is not None or not as_json:
+        _write_csv(output, names, columns)
     if as_json:
         typer.echo(json.dumps({"points": dict(zip(names, columns, strict=True))}))
-        return
-    _write_csv(output, names, columns)
 
 
 def _finish(
