@@ -23,6 +23,9 @@ ALLOWED = {
     "sm3.plan": {"sm3.plan", "sm3.optim.rules"},
     "sm3.plan.measure": {"sm3.plan", "sm3.optim.rules", "sm3.optim.torch"},
     "sm3.compare": {"sm3", "sm3.compare", "sm3.optim.torch", "sm3.optim.rules", "sm3.plan"},
+    "sm3.poly": {"sm3.poly"},
+    "sm3.tune": {"sm3.tune", "sm3.poly"},
+    "sm3.tune.compare_trial": {"sm3.compare"},
     "sm3.cli": {"sm3"},
 }
 EVERYONE = {"sm3.errors", "sm3.extras", "sm3.run_record"}

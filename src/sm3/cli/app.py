@@ -7,6 +7,8 @@ import typer
 from sm3.cli.compare import compare
 from sm3.cli.doctor import doctor
 from sm3.cli.plan import plan
+from sm3.cli.poly import poly
+from sm3.cli.tune import tune
 
 app = typer.Typer(
     name="sm3",
@@ -37,4 +39,6 @@ def _root(
 
 app.command("compare")(compare)
 app.command("plan")(plan)
+app.add_typer(poly, name="poly")
 app.command("doctor")(doctor)
+app.command("tune")(tune)
