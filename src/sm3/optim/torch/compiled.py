@@ -29,6 +29,9 @@ _SETTINGS = {
 
 # Runs for real while a step is traced, before the trace reads the state: PyTorch's own optimizers do the same there.
 assume_constant_result(RuleOptimizer.create_state)  # type: ignore[no-untyped-call]
+# And is not traced either where a trace has ended before it and goes on behind it.
+_create = disable(RuleOptimizer._state_of, reason="state is created outside of the graph")  # type: ignore[no-untyped-call]
+setattr(RuleOptimizer, "_state_of", _create)  # noqa: B010
 
 
 def _outside_of_the_graph(reason: str) -> Callable[[RuleOptimizer], None]:
