@@ -172,12 +172,12 @@ def test_the_functions_have_the_variance_that_their_indices_assume():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_random_lower_sets_are_lower_and_inside_the_cross(seed):
-    """So that the truth is among the candidates."""
-    members = accuracy_goals.random_lower_set(5, 8, 12, np.random.default_rng(seed))
-    terms = hyperbolic_cross(5, 8)
+    """So that the truth is among the candidates: 20 of the 26 indices of a cross that grown sets soon want to leave."""
+    members = accuracy_goals.random_lower_set(5, 3, 20, np.random.default_rng(seed))
+    terms = hyperbolic_cross(5, 3)
     found = type(terms).from_pairs(5, members)
 
-    assert len(set(members)) == 12
+    assert len(set(members)) == 20
     assert found.is_lower()
     assert terms.find(found).min() >= 0
 
