@@ -114,9 +114,8 @@ def recovery_goal(d: int, trials: int = 100) -> Finding:
     terms = hyperbolic_cross(d, ORDERS[d])
     errors = [recovery_error(terms, ORDERS[d], SIZES[trial % len(SIZES)], trial) for trial in range(trials)]
     share = sum(error < RECOVERED for error in errors) / trials
-    about = (
-        f"{trials} random lower sets of {SIZES} terms, N = {len(terms)}, median error {statistics.median(errors):.0e}"
-    )
+    sizes, median = " or ".join(map(str, SIZES)), statistics.median(errors)
+    about = f"{trials} random lower sets of {sizes} terms, N = {len(terms)}, median error {median:.0e}"
     return Finding(
         f"exact recovery, d = {d}, share of trials", share, 0.95, at_least=True, about=about, details={"errors": errors}
     )
@@ -143,8 +142,14 @@ def recovery_error(terms: IndexSet, order: int, size: int, seed: int) -> float:
 def q2_cases() -> list[tuple[str, Callable[[Array], Array], int, tuple[float, float], int]]:
     """(name, function, d, box, m): smooth, anisotropic, additive, with kinks; few rows and enough."""
     box = (-1.0, 1.0)
-    functions = [("f1", f1, 8, box), ("f1", f1, 16, box), ("f3", f3, 8, box), ("f3", f3, 16, box), ("f2", f2, 16, box)]
-    functions.append(("g-function", g_function, 8, (0.0, 1.0)))
+    functions: list[tuple[str, Callable[[Array], Array], int, tuple[float, float]]] = [
+        ("f1", f1, 8, box),
+        ("f1", f1, 16, box),
+        ("f3", f3, 8, box),
+        ("f3", f3, 16, box),
+        ("f2", f2, 16, box),
+        ("g-function", g_function, 8, (0.0, 1.0)),
+    ]
     return [(*one, m) for one in functions for m in (100, 200)]
 
 
