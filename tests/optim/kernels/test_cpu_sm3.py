@@ -9,6 +9,7 @@ from cases import CASES, DTYPES, SHAPES, gradient_stream, parameters
 from native import FLAT, MATRICES, equal_bits, every_isa, fresh_state, needs_library, rule_of, with_threads
 from sm3.optim.kernels.cpu.sm3 import sm3_step_
 from sm3.optim.kernels.eager.sm3 import sm3_step_ as eager_step_
+from sm3.optim.rules import SM3Rule
 
 pytestmark = needs_library
 __all__ = ["every_isa"]  # a fixture
@@ -216,3 +217,15 @@ def test_autograd_sees_that_a_parameter_was_written():
         sm3_step_([weight], [torch.ones(3)], [state], rule_of(SM3_CASES[0]), [0])
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.0}], ids=str)
+def test_the_largest_counts_do_not_overflow_a_lane(every_isa, settings):
+    """Every square counts 2^23: 128 times the first unit, 1/4, whatever is summed in 32 bits on the way."""
+    for shape in [(64, 4096), (40, 700), (20_000,)]:
+        param = torch.zeros(shape)
+        rule = SM3Rule(update_rms=0.2, **settings)
+        state = fresh_state(rule, param)
+        state["step"] += 1
+        sm3_step_([param], [torch.full(shape, float("nan"))], [state], rule, [0])
+        assert state["rms"] == 32.0

@@ -23,6 +23,7 @@ from native import (
 from sm3.optim.kernels.cpu import library
 from sm3.optim.kernels.cpu.smmf import smmf_step_
 from sm3.optim.kernels.eager.smmf import smmf_step_ as eager_step_
+from sm3.optim.rules import SMMFRule
 from sm3.optim.rules.shapes import near_square
 
 pytestmark = needs_library
@@ -231,3 +232,15 @@ def test_what_is_not_contiguous_is_stepped_on_copies():
                 param.copy_(other)
 
         compare(rule, [(6, 3, 3, 3), (12, 20), (31,)], torch.float32, step=step)
+
+
+@pytest.mark.parametrize("settings", [{}, {"beta": None}], ids=str)
+def test_the_largest_counts_do_not_overflow_a_lane(every_isa, settings):
+    """Every square counts 2^23: 128 times the first unit, 1/4, whatever is summed in 32 bits on the way."""
+    for shape in [(64, 4096), (40, 700), (20_000,)]:
+        param = torch.zeros(shape)
+        rule = SMMFRule(update_rms=0.2, **settings)
+        state = fresh_state(rule, param)
+        state["step"] += 1
+        smmf_step_([param], [torch.full(shape, float("nan"))], [state], rule, [0])
+        assert state["rms"] == 32.0

@@ -39,9 +39,9 @@ class UpdateRms:
 
     An update half as long as the target is doubled from the second step on:
 
-    >>> held = UpdateRms(0.2)
-    >>> u = np.array([0.1, -0.1])
-    >>> held.scale_and_measure(u), round(held.scale_and_measure(u), 6)
+    >>> held = UpdateRms(0.25)
+    >>> u = np.array([0.125, -0.125])
+    >>> held.scale_and_measure(u), held.scale_and_measure(u)
     (1.0, 2.0)
     """
 

@@ -144,7 +144,7 @@ SM3_INLINE Vector<float> single(Vector<double> x) {
 
 // Measures the updates of a panel (update_rms.h): exact sums, so no order matters.
 struct Measure {
-    static constexpr int MOST = 504;    // additions before a lane of 32 bits could overflow, less those of one call
+    static constexpr int MOST = 503;    // and 8 of one call: 511 times 2^23, the most a square counts, fit 32 bits
     uint64_t squares = 0;
     Words sum = words(0);
     Words some = words(0);      // any bit: an update is not zero

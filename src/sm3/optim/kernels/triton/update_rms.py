@@ -64,7 +64,7 @@ def unit_of(t, F: tl.constexpr):
 def counted(squares, update, inside, unit):
     """`squares` raised by the quanta in each square: the last bits of its sum with 2^23 of them.
 
-    As an integer NaN is above the cap. At most 2^7 additions: below bit 30.
+    As an integer NaN is above the cap. Fewer than 2^7 additions: below bit 30.
     """
     base = (unit * unit * (PLACES * MOST)).to(tl.float32)
     single = update.to(tl.float32)
