@@ -198,14 +198,14 @@ def test_a_small_index_goal_reports_error_and_q2():
 
 
 def test_a_small_q2_goal_compares_with_new_points(monkeypatch):
-    """An estimator that says 1 - Q2 = 2.25 e where the truth is e, then e / 9: ratios 1.5 and 1/3, half of them good."""
+    """An estimator that says 1 - Q2 = 2.25 e where the truth is e, then e / 9: ratios 1.5 and 1/3, half are good."""
     said = iter([2.25, 1 / 9])
 
     class OffByTenth:
         def __init__(self, inputs):
             self.inputs = inputs
 
-        def fit(self, x, y):
+        def fit(self, *_):
             self.q2_ = 1 - next(said) * 0.01
             return self
 

@@ -100,9 +100,7 @@ def test_weights_and_repeats_agree_under_given_splits_too():
     weight = np.array([0, 1, 2, 3, 1, 1, 1, 1])
     number = np.arange(8).repeat(weight)
     ends = [np.flatnonzero(number < 4), np.flatnonzero(number >= 4)]
-    weighted = rows_and_folds(
-        x, y, weight.astype(float), [(np.arange(4), np.arange(4, 8))], np.random.default_rng(0)
-    )
+    weighted = rows_and_folds(x, y, weight.astype(float), [(np.arange(4), np.arange(4, 8))], np.random.default_rng(0))
     repeated = rows_and_folds(x[number], y[number], None, [tuple(ends)], np.random.default_rng(0))
     assert (weighted[0].weight == repeated[0].weight).all()
     assert (weighted[1][0].train == repeated[1][0].train).all()

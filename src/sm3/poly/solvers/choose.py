@@ -71,47 +71,56 @@ def choose(
     """
     values, weight = targets(A, y), weights(A, u)
     if len(folds) < 2 or not solvers or set(solvers) - set(SOLVERS):
-        raise SettingError(
-            explain(
-                "these solvers and folds are not accepted.",
-                got=f"solvers={list(solvers)}, {len(folds)} folds",
-                accepted=f"some of {SOLVERS}, two folds or more",
-                do="leave solvers out, and pass k_fold(m, 5, rng)",
-            )
+        raise _refuse(
+            "these solvers and folds are not accepted.",
+            f"solvers={list(solvers)}, {len(folds)} folds",
+            f"some of {SOLVERS}, two folds or more",
+            "leave solvers out, and pass k_fold(m, 5, rng)",
         )
     row_sets = [Rows.all(len(values)), *folds]
     problem = Problem(A, values, weight, index_set, row_sets, lam, budget)
     outcome = {name: run(name, problem) for name in solvers}
     tried = {name: found for name, found in outcome.items() if not isinstance(found, str)}
     if not tried:
-        raise SettingError(
-            explain(
-                "no solver can be used here.",
-                got="; ".join(f"{name}: {reason}" for name, reason in outcome.items()),
-                accepted="a problem that one of them can do within the budget",
-                do="raise budget, or pass a smaller index set",
-            )
+        raise _refuse(
+            "no solver can be used here.",
+            "; ".join(f"{name}: {reason}" for name, reason in outcome.items()),
+            "a problem that one of them can do within the budget",
+            "raise budget, or pass a smaller index set",
         )
     scores = {name: _Score(found, values, folds) for name, found in tried.items()}
     name, which = _best(scores, None)
     chosen = [_best(scores, k) for k in range(len(folds))]
     residual = [scores[other].residual(problem, k, i) for k, (other, i) in enumerate(chosen)]
-    report: list[dict[str, object]] = []
-    for one, found in outcome.items():
-        if isinstance(found, str):
-            report.append({"solver": one, "left_out": found})
-            continue
-        alone = {one: scores[one]}
-        held = [scores[one].residual(problem, k, _best(alone, k)[1]) for k in range(len(folds))]
-        terms = len(found[0].solution(_best(alone, None)[1]).support)
-        report.append({"solver": one, "q2": _q2(values, held, folds, row_scale), "terms": terms, "chosen": one == name})
     return Choice(
         solution=tried[name][0].solution(which),
         fold_solutions=[scores[other].fold_solution(k, i) for k, (other, i) in enumerate(chosen)],
         residual=residual,
         q2=_q2(values, residual, folds, row_scale),
-        candidates=report,
+        candidates=[_told(one, found, scores, problem, folds, row_scale, name) for one, found in outcome.items()],
     )
+
+
+def _told(
+    name: str,
+    found: list[Tried] | str,  # or why it was left out
+    scores: dict[str, _Score],
+    problem: Problem,
+    folds: Sequence[Rows],
+    row_scale: ArrayLike | None,
+    chosen: str,
+) -> dict[str, object]:
+    """What is told of a solver: how it would have done alone."""
+    if isinstance(found, str):
+        return {"solver": name, "left_out": found}
+    alone = {name: scores[name]}
+    held = [scores[name].residual(problem, k, _best(alone, k)[1]) for k in range(len(folds))]
+    terms = len(found[0].solution(_best(alone, None)[1]).support)
+    return {"solver": name, "q2": _q2(problem.y, held, folds, row_scale), "terms": terms, "chosen": name == chosen}
+
+
+def _refuse(happened: str, got: str, accepted: str, do: str) -> SettingError:
+    return SettingError(explain(happened, got=got, accepted=accepted, do=do))
 
 
 def k_fold(m: int, count: int, rng: np.random.Generator) -> list[Rows]:
