@@ -70,7 +70,7 @@ def is_noise(energy: float, residual: float, n_candidates: int, m: int) -> bool:
     (True, False)
     """
     # A sum of n squares of normal numbers has mean n and variance 2 n.
-    return energy <= residual / m * (n_candidates + 2 * (2 * n_candidates) ** 0.5)
+    return bool(energy <= residual / m * (n_candidates + 2 * (2 * n_candidates) ** 0.5))
 
 
 def largest_of_noise(residual: float, n_candidates: int, m: int) -> float:

@@ -111,7 +111,7 @@ class Pursuit:
     @property
     def done(self) -> bool:
         full = self.fit.size >= self.limit or not self.open.any()
-        return full or self.fit.relative_residual() <= _ROUNDING
+        return bool(full or self.fit.relative_residual() <= _ROUNDING)
 
     def grow(self, score: Array, growth: float) -> None:
         """Append the best open functions, one or a bulk."""
@@ -129,4 +129,4 @@ class Pursuit:
 
     def least_loo(self) -> Solution:
         """The step of least leave-one-out error."""
-        return self.fit.solution(self.fit.least_loo(), "omp", self.passes)
+        return self.fit.solution(self.fit.least("relative_loo"), "omp", self.passes)
