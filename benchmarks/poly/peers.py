@@ -179,7 +179,9 @@ def main() -> None:
         parser.error(f"cases are some of {', '.join(CASES)}, rounds at least 1; got {options.cases}, {options.rounds}")
     if not options.in_this_process:
         record = in_own_process(options)
-        print(json.dumps(record, sort_keys=True) if options.json else "\n".join(text(record["metrics"])))
+        machine = record["machine"]
+        title = f"{machine['processor']}, {machine['cores']} cores, {machine['system']}"
+        print(json.dumps(record, sort_keys=True) if options.json else "\n".join([title, *text(record["metrics"])]))
         return
     metrics = measure({name: CASES[name] for name in options.cases.split(",")}, options.rounds)
     settings = {"cases": options.cases, "rounds": options.rounds}

@@ -19,12 +19,14 @@ Array = NDArray[np.float64]
 class Refit:
     """Weights (m,) of the distinct rows of a model -> a model fitted with them, terms chosen anew.
 
-    The solver is the one that was chosen, there is no validation, and the distributions of the inputs stay, also where
-    they were taken from the range of the data: indices and errors then speak about the same domain.
+    The solver is the one that was chosen, there are as many folds as there were, and the distributions of the inputs
+    stay, also where they were taken from the range of the data: indices and errors then speak about the same domain.
     """
 
     def __init__(self, model: PolynomialRegressor) -> None:
-        settings = {"solver": model.solver_, "cv": None, "extrapolate": "clip"}
+        # a splitter speaks about rows by their number, and with other weights there are other rows
+        folds = model.cv if model.cv is None or isinstance(model.cv, int) else max(2, len(model.fold_models_))
+        settings = {"solver": model.solver_, "cv": folds, "extrapolate": "clip"}
         self._model = clone(model).set_params(inputs=[_stated(one) for one in model.inputs_], **settings)
         rows = model.rows_
         self._x: NDArray[Any] = rows.x

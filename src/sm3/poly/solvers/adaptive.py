@@ -10,8 +10,7 @@ Three things a search of the margin needs where data are given and may be noisy:
  1. A zero coefficient hides what is behind it: cos(y_1) has none at degree 1, so degree 2 is never looked at. Hence
     the oldest index of the margin joins every few steps, and
  2. where the margin correlates no more than noise would, all functions are looked at once. One that stands out beyond
-    what the largest of N noises reaches joins with all its predecessors. If there is none for a few steps in a row the
-    growth stops: the rest is noise, or cannot be told from it with these samples.
+    what the largest of N noises reaches joins with all its predecessors.
  3. Outputs, several of them, weigh alike and share one set.
 """
 
@@ -39,8 +38,8 @@ BULK = 0.5
 MOST_TERMS = 0.6
 # Chosen: the oldest index of the margin joins at every step of this number.
 _OLDEST_EVERY = 5
-# Chosen: steps in a row that look like noise before the growth stops. One is too few: sixteen equal terms of degree 2
-# behind small ones of degree 1 show only after a step.
+# Chosen: steps in a row that look like noise before the growth may stop. One is too few: sixteen equal terms of degree
+# 2 behind small ones of degree 1 show only after a step.
 _PATIENCE = 3
 # A residual this far below y is rounding: 16 digits less one for the sums.
 _ROUNDING = 10 * np.finfo(float).eps
@@ -63,14 +62,18 @@ def adaptive_least_squares(
     max_terms: int | None = None,
     bulk: float = BULK,
     oldest_every: int | None = _OLDEST_EVERY,
+    stop_at_noise: bool = False,
 ) -> Solution:
-    """Least squares on a lower subset of `index_set`, grown from the constant until noise or the samples say stop.
+    """Least squares on a lower subset of `index_set` that grows from the constant.
 
-    Of all steps the one of least leave-one-out error is returned: the set is chosen by few numbers, so that this error
-    is too small by some ten percent only (measured; for `omp`, which chooses among all functions, by half and more).
+    Of all steps the one of least corrected leave-one-out error is returned. The set is chosen by few numbers, so that
+    this error is honest enough to tell noise: measured on f1 and f3 of arXiv 2208.09045 with 0, 1 and 10 % of it, the
+    step is within 4 % of the best one, or 10 % once. (`omp` chooses among all functions, and its leave-one-out is not.)
     A: (m, N), the functions of `index_set`, which has to be lower. y: (m, q). max_terms: default 0.6 m, which on smooth
     functions without noise has a tenth of the error of m / log m terms. bulk: share of the margin's energy that joins
     at a step, 0 < bulk <= 1. oldest_every: steps between two additions of the oldest index of the margin; None: never.
+    stop_at_noise: end the growth where the margin looks like noise three times in a row: saves time where much of the
+    data is noise; without noise it stops too early at times, as the tail of a smooth function looks like it too.
     Raises `SettingError` for settings out of range, `InputError` where y does not fit or is not finite.
 
     >>> from sm3.poly.basis import Legendre
@@ -85,8 +88,17 @@ def adaptive_least_squares(
     True
     """
     everything = [Rows.all(A.shape[0])]
-    growth = grow(A, y, index_set, everything, max_terms=max_terms, bulk=bulk, oldest_every=oldest_every)[0]
-    return growth.fit.solution(growth.fit.least_loo(growth.sure), "als", growth.steps)
+    growth = grow(
+        A,
+        y,
+        index_set,
+        everything,
+        max_terms=max_terms,
+        bulk=bulk,
+        oldest_every=oldest_every,
+        stop_at_noise=stop_at_noise,
+    )[0]
+    return growth.fit.solution(growth.fit.least("corrected", growth.sure), "als", growth.steps)
 
 
 def grow(
@@ -98,12 +110,9 @@ def grow(
     max_terms: int | None = None,
     bulk: float = BULK,
     oldest_every: int | None = _OLDEST_EVERY,
-    stop_at_noise: bool = True,
+    stop_at_noise: bool = False,
 ) -> list[Growth]:
-    """The same on several sets of rows, every step kept, with the errors on the rows that judge.
-
-    stop_at_noise: False grows to max_terms whatever the margin looks like, where held-out rows say how far was right.
-    """
+    """The same on several sets of rows, every step kept, with the errors on the rows that judge."""
     values = targets(A, y)
     lower = len(index_set) == A.shape[1] and len(index_set) > 0 and index_set.is_lower()
     if not lower or not 0 < bulk <= 1 or (oldest_every is not None and oldest_every < 1):
@@ -142,7 +151,7 @@ class Growth:
         self._columns = np.zeros((len(rows.fit), 0), order="F")
         self._take([()])
 
-    def step(self, bulk: float, *, stop_at_noise: bool = True) -> bool:
+    def step(self, bulk: float, *, stop_at_noise: bool = False) -> bool:
         """One step; False where the growth has ended."""
         if self.fit.size >= self.limit or self.fit.relative_residual() <= _ROUNDING:
             return False

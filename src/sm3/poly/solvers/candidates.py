@@ -91,9 +91,7 @@ def _ls(problem: Problem) -> list[Tried] | str:
 def _als(problem: Problem) -> list[Tried] | str:
     if not problem.index_set.is_lower():
         return "the index set is not lower"
-    grown = grow(
-        problem.A, problem.y, problem.index_set, problem.row_sets, max_terms=problem.most_terms, stop_at_noise=False
-    )
+    grown = grow(problem.A, problem.y, problem.index_set, problem.row_sets, max_terms=problem.most_terms)
     return [_of_fits({"als": growth.fit}, "als") for growth in grown]
 
 

@@ -8,14 +8,16 @@ y_j - Q_j Q^T y by one product a step. So the held-out error is known after each
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from sm3.poly.solvers.linear_map import LinearMap
+from sm3.poly.solvers.noise import correction
 from sm3.poly.solvers.solution import Solution, relative_residual
-from sm3.poly.solvers.updated_qr import DEPENDENT, UpdatedQR
+from sm3.poly.solvers.updated_qr import DEPENDENT, UpdatedQR, back_substitute
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -55,6 +57,7 @@ class GrowingFit:
         self.order: list[int] = []  # positions in the index set, in the order of the factorisation
         self._judged_residual = y[rows.judge] / self.scale
         self._judged_q = np.empty((len(rows.judge), max(capacity, 1)), order="F")
+        self._inverse_trace = 0.0  # of (A^T A)^{-1}, A the columns so far
         self._errors: list[Array] = []
         self.path: list[dict[str, float]] = []
         self._record()
@@ -70,6 +73,9 @@ class GrowingFit:
         kept = self.qr.append(np.take(columns, self.rows.fit, axis=0))
         if kept.any():
             self.order += positions[kept].tolist()
+            new = np.zeros((self.size, self.size - before))
+            new[before:] = np.eye(self.size - before)
+            self._inverse_trace += float(np.square(back_substitute(self.qr.buffer, new)).sum())
             if len(self.rows.judge):
                 self._judge(np.take(columns[:, kept], self.rows.judge, axis=0), before)
             self._record()
@@ -89,9 +95,9 @@ class GrowingFit:
         """(steps, q) squared error on the judging rows after each step, in the units of y."""
         return np.array(self._errors) * np.square(self.scale)
 
-    def least_loo(self, among: int | None = None) -> int:
-        """The step of least leave-one-out error, of all or of the first ones; outputs weigh alike."""
-        return int(np.argmin([record["relative_loo"] for record in self.path[:among]]))
+    def least(self, criterion: Literal["relative_loo", "corrected"], among: int | None = None) -> int:
+        """The step where this is least, of all or of the first ones; in both outputs weigh alike."""
+        return int(np.argmin([record[criterion] for record in self.path[:among]]))
 
     def solution(self, step: int, solver: str, n_iter: int) -> Solution:
         """The fit after this step of `path`."""
@@ -127,12 +133,14 @@ class GrowingFit:
 
     def _record(self) -> None:
         loo = self.qr.loo()
+        relative, m = float(loo.sum()), len(self.y)
         self._errors.append(np.square(self._judged_residual).sum(axis=0))
         self.path.append(
             {
                 "terms": float(self.qr.size),
                 "residual": self.relative_residual(),
                 "loo": float(np.square(self.scale) @ loo),
-                "relative_loo": float(loo.sum()),
+                "relative_loo": relative,
+                "corrected": relative * correction(m, self.size, self._inverse_trace) if self.size < m else np.inf,
             }
         )

@@ -36,7 +36,9 @@ _SPARE = 1.0
 # Correlations alpha carry a rounding of eps ||b||; where mu is not above it events are decided by rounding.
 _FLOOR = 10 * np.finfo(float).eps
 # A part of b outside the span that is no larger is rounding: b is interpolated.
-_ROUNDING = 10 * np.finfo(float).eps
+_ROUNDING = 1e2 * np.finfo(float).eps
+# A correlation that changes by no more than this until mu is halved does not change.
+_STILL = 1e-10
 # A correlation may pass 1 by rounding: sums of m products of a column and Q omega.
 _MISSED = 1e-9
 # mu = lambda ||r|| is met to rounding.
@@ -72,6 +74,8 @@ class LassoPath:
         self.mu = float(np.abs(correlation).max(initial=0.0))
         self.interpolates = self.mu == 0.0
         self.correlation = correlation / (self.mu or 1.0)  # of the dual vector r / mu with all columns
+        # Per check, of the dual vector y: <b, y>, the largest correlation with any column, the norm.
+        self._proofs = [(float(b @ b), self.mu, float(np.linalg.norm(b)))]
         self._working = np.zeros(0, dtype=np.int64)
         self._columns = np.zeros((len(b), 0), order="F")
         self._look_at(self._closest(_SPARE))
@@ -94,6 +98,9 @@ class LassoPath:
                 continue
             if self.mu <= floor:
                 self.interpolates = True
+            y = self.dual()
+            reach = float(np.abs(self.correlation).max(initial=0.0))
+            self._proofs.append((float(self.b @ y), reach, float(np.linalg.norm(y))))
             self._look_at(self._closest(_SPARE))
 
     def values(self) -> Array:
@@ -104,6 +111,13 @@ class LassoPath:
     def end_values(self) -> Array:
         """The same for mu = 0, least squares on `active`: a path that stopped at the rounding of b ends better so."""
         return self._line()[0]
+
+    def least_objective(self, lam: float) -> float:
+        """No x has lam ||x||_1 + ||A x - b|| below this: <b, y> of the best dual vector so far, shrunk to be feasible.
+
+        Not always the last one: close to interpolation it is a difference of numbers far larger than the residual.
+        """
+        return max(value / max(reach / lam, norm) if norm > 0 else 0.0 for value, reach, norm in self._proofs)
 
     def dual(self) -> Array:
         """(m,) y = r / mu: |A_j^T y| <= u_j for all columns, with equality and the sign of x_j on the active ones."""
@@ -124,6 +138,8 @@ class LassoPath:
             stop = float(max(target, 0.0 if exact else floor))
             mu_in, entering, sign = self._next_in(came_out) if not exact else (0.0, -1, 0.0)
             mu_out, leaving = self._next_out()
+            if exact and mu_out <= _FLOOR * np.linalg.norm(self.b):
+                mu_out = 0.0  # a coefficient that ends at zero, but for its rounding
             self.mu = float(min(self.mu, max(stop, mu_in, mu_out)))
             came_out = -1
             if stop >= max(mu_in, mu_out):
@@ -141,6 +157,8 @@ class LassoPath:
         toward = 1 - sign * self._beta  # the distance to the bound that alpha / mu has to make up
         with np.errstate(divide="ignore", invalid="ignore"):
             at = np.where(toward > 0, np.abs(self._alpha) / toward, np.inf)
+        # A column in the span of the active ones, such as a repeat, has alpha = 0 and keeps its correlation.
+        at[np.abs(self._alpha) <= _STILL * self.mu] = 0.0
         at[self._is_active] = 0.0
         if came_out >= 0:
             at[came_out] = 0.0

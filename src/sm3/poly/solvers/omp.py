@@ -129,4 +129,4 @@ class Pursuit:
 
     def least_loo(self) -> Solution:
         """The step of least leave-one-out error."""
-        return self.fit.solution(self.fit.least_loo(), "omp", self.passes)
+        return self.fit.solution(self.fit.least("relative_loo"), "omp", self.passes)

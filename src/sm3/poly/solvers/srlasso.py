@@ -139,11 +139,12 @@ def _exact(A: LinearMap, y: Array, u: Array, lams: list[float], b: Array, turn: 
         candidates = [path.values()] + ([path.end_values()] if path.interpolates else [])
         objectives = [lam * float(np.abs(x).sum()) + float(np.linalg.norm(b - scaled @ x)) for x in candidates]
         best = int(np.argmin(objectives))
-        dual = path.dual() * lam
-        bound = max(1.0, float(np.abs(path.correlation).max(initial=0.0)), float(np.linalg.norm(dual)))
-        reached = (objectives[best] - float(b @ dual) / bound) / (objectives[best] or 1.0)
+        reached = 1 - path.least_objective(lam) / objectives[best] if objectives[best] else 0.0
+        # What is below the rounding of the largest coefficient came in by rounding.
+        used = np.abs(candidates[best]) > np.finfo(float).eps * np.abs(candidates[best]).max(initial=0.0)
+        active, values = active[used], candidates[best][used]
         ascending = np.argsort(active)
-        coef = (candidates[best] / u[active])[ascending, None] @ turn
+        coef = (values / u[active])[ascending, None] @ turn
         found.append(_solution(A, y, active[ascending], coef, max(reached, 0.0), path.events, steps))
     return found
 
