@@ -23,7 +23,7 @@ ROUNDS_TO_QUOTE = 15
 # A control off by more than this is another program on the machine (chosen: twice what an idle machine shows).
 CONTROL_TOLERANCE = 0.03
 
-# By contestant, by clock ("cpu", "wall", and "before" where there was something before): seconds, one number a round.
+# By contestant, by clock: seconds, one number a round. "before_cpu", "before_wall": what was done before the step.
 Seconds = dict[str, dict[str, list[float]]]
 
 
@@ -37,12 +37,12 @@ def interleaved(
     rounds: int,
     *,
     repeats: int = 1,  # of a step too short for the clock
-    before: Callable[[], Any] | None = None,  # done before every step, with a clock of its own (wall)
+    before: Callable[[], Any] | None = None,  # done before every step, timed apart
 ) -> Seconds:
     """Seconds per step of each contestant in each round."""
     order = list(steps)
     shuffle = random.Random(0).shuffle
-    clocks = ["cpu", "wall", *(["before"] if before else [])]
+    clocks = ["cpu", "wall", *(["before_cpu", "before_wall"] if before else [])]
     seconds: Seconds = {name: {clock: [] for clock in clocks} for name in order}
     for number in range(WARM_UP + rounds):
         progress(f"round {number + 1 - WARM_UP} of {rounds}" if number >= WARM_UP else "warm-up")
@@ -59,9 +59,9 @@ def interleaved(
 def _once(step: Callable[[], Any], repeats: int, before: Callable[[], Any] | None) -> dict[str, float]:
     taken = {}
     if before is not None:
-        start = time.perf_counter()
+        cpu, wall = time.process_time(), time.perf_counter()
         before()
-        taken["before"] = time.perf_counter() - start
+        taken["before_cpu"], taken["before_wall"] = time.process_time() - cpu, time.perf_counter() - wall
     cpu, wall = time.process_time(), time.perf_counter()
     for _ in range(repeats):
         step()

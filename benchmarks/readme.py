@@ -43,7 +43,7 @@ def block(path: Path | None) -> str:
     found = record.read(path)
     columns = _columns(found)
     lines = [_introduction(found, path), ""]
-    lines.append("| | state, bytes per parameter | " + " | ".join(columns) + " |")
+    lines.append("| | state, bytes per parameter (float32) | " + " | ".join(columns) + " |")
     lines.append("|---|---:|" + "---:|" * len(columns))
     first = next(iter(columns.values()))
     for name in ROWS:

@@ -41,12 +41,15 @@ def tables(record: Record, kind: str = "native_step") -> list[tuple[dict[str, An
 
 
 def quotable(record: Record) -> bool:
-    """Whether it is a whole run, and the headline is valid: its float32 tables with pages as the system gives them."""
+    """Whether it is a whole run, and its headline is valid: float32, one thread, pages as the system gives them.
+
+    Any other table says for itself whether it may be quoted.
+    """
     headline = [
         table["valid"]
         for metrics, table in tables(record)
         if metrics["set"] == HEADLINE
-        and metrics["dtype"] == "float32"
+        and (metrics["dtype"], table["threads"]) == ("float32", 1)
         and not table["conditions"]["pages"]["asked_for"]
     ]
     return not record["quick"] and bool(headline) and all(headline)

@@ -75,7 +75,7 @@ def _table(model: ByteGPT, batch: Tensor, threads: int, rounds: int) -> dict[str
 def rows_of(seconds: Seconds, clock: str) -> dict[str, dict[str, float]]:
     """The rows of a table: the step alone, and the whole as forward + backward of all and the step of each."""
     alone = figures(seconds, BASE, clock)
-    shared = statistics.median(value for taken in seconds.values() for value in taken["before"])
+    shared = statistics.median(value for taken in seconds.values() for value in taken[f"before_{clock}"])
     return {
         name: {
             **found,
@@ -100,8 +100,8 @@ def text(metrics: dict[str, Any]) -> list[str]:
         load = load_text(table["load_average"])
         lines += [
             "",
-            f"  {table['threads']} of {cores()} cores, {table['clock']} time of the step; load {load}; "
-            f"forward and backward {forward:.0f} ms (wall); {pages_text(table['conditions']['pages'])}",
+            f"  {table['threads']} of {cores()} cores, {table['clock']} time; load {load}; "
+            f"forward and backward {forward:.0f} ms; {pages_text(table['conditions']['pages'])}",
             f"  {'':26}{'step ms':>9}{'min':>9}{'p90':>9}{'ratio':>8}{'p10':>7}{'p90':>7}{'of whole':>10}{'whole':>8}",
         ]
         for name in table["order"]:

@@ -82,7 +82,7 @@ def test_every_contestant_steps_once_a_round_after_two_that_do_not_count():
     rounds = [tuple(calls[1::2][start : start + 3]) for start in range(0, 3 * (WARM_UP + 5), 3)]
     assert all(sorted(order) == ["a", "b", "c"] for order in rounds)
     assert len(set(rounds)) > 1
-    assert {len(taken[clock]) for taken in seconds.values() for clock in ("cpu", "wall", "before")} == {5}
+    assert {len(taken[clock]) for taken in seconds.values() for clock in ("cpu", "before_wall")} == {5}
 
 
 def test_a_repeated_step_is_divided_by_its_repeats(monkeypatch):
@@ -98,7 +98,7 @@ def test_a_repeated_step_is_divided_by_its_repeats(monkeypatch):
 
     seconds = interleaved({"a": lambda: pass_time(1.0, 2.0)}, 1, repeats=20, before=lambda: pass_time(5.0, 7.0))
 
-    assert seconds["a"] == {"cpu": [1.0], "wall": [2.0], "before": [7.0]}
+    assert seconds["a"] == {"cpu": [1.0], "wall": [2.0], "before_cpu": [5.0], "before_wall": [7.0]}
 
 
 def test_bytes_to_move_follow_from_the_state_that_is_really_there():
@@ -138,8 +138,8 @@ def test_the_share_of_the_bound_is_least_time_over_time():
 def test_the_whole_of_a_training_step_shares_forward_and_backward():
     """They are the same work for all: 9 s of them and steps of 1 s and 2 s are 10 s and 11 s."""
     seconds = {
-        BASE: both([1.0, 1.0]) | {"before": [8.0, 9.0]},
-        "slow": both([2.0, 2.0]) | {"before": [9.0, 30.0]},
+        BASE: both([1.0, 1.0]) | {"before_wall": [8.0, 9.0]},
+        "slow": both([2.0, 2.0]) | {"before_wall": [9.0, 30.0]},
     }
 
     rows = training_step.rows_of(seconds, "wall")

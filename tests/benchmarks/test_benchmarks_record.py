@@ -51,12 +51,21 @@ def folders(tmp_path, monkeypatch):
     [
         (bench(headline(table(), table(threads=2))), True),
         (bench(headline(table(), table(threads=2)), quick=True), False),
-        (bench(headline(table(), table(threads=2, valid=False))), False),
+        (bench(headline(table(valid=False), table(threads=2))), False),
+        (bench(headline(table(), table(threads=2, valid=False))), True),
         (bench(headline(table()), headline(table(valid=False), dtype="bfloat16")), True),
         (bench(headline(table()), headline(table(valid=False, asked_for=True))), True),
         (bench(), False),
     ],
-    ids=["whole", "quick", "contended", "other dtype contended", "huge pages contended", "headline missing"],
+    ids=[
+        "whole",
+        "quick",
+        "contended",
+        "threads contended",
+        "other dtype contended",
+        "huge pages contended",
+        "headline missing",
+    ],
 )
 def test_a_record_is_quotable_when_its_headline_is_valid(folders, found, expected):
     """Others are written to the build folder, where nobody quotes them."""
