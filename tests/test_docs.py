@@ -134,3 +134,14 @@ def test_the_comparison_quoted_in_the_readme_is_a_committed_record():
     for line in table.splitlines():
         assert line.rstrip() in recorded
     assert "2 min 9 s" in record
+
+
+def test_the_quality_table_is_a_committed_record():
+    """Every line of the table in docs/concept/quality.md stands in the record it names."""
+    page = (ROOT / "docs/concept/quality.md").read_text(encoding="utf-8")
+    record = (ROOT / "benchmarks/records/amd-epyc-2-cores/2026-11-25-quality.txt").read_text(encoding="utf-8")
+    recorded = [line.rstrip() for line in record.splitlines()]
+    (table,) = blocks(ROOT / "docs/concept/quality.md", "text")
+    assert len(table.splitlines()) > 10
+    assert [line for line in table.splitlines() if line.rstrip() not in recorded] == []
+    assert "2026-11-25-quality.txt" in page

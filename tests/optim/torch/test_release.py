@@ -13,6 +13,7 @@ from cases import CASES, everything, same
 from sm3 import SM3, SMMF
 from sm3.errors import GradientError, ParameterError, SettingError
 from sm3.optim.torch import GradientRelease
+from sm3.optim.torch.lean import RECIPES
 from sm3.plan import plan
 
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=str)
@@ -204,7 +205,7 @@ def test_lean_trains_in_the_planned_bytes(name):
         lean.optimizer.step()
     weights = sum(param.nbytes for param in model.parameters())
     state = sum(tensor.nbytes for entry in lean.optimizer.state.values() for tensor in entry.values())
-    planned = plan(model, name)
+    planned = plan(model, name, **RECIPES[name])
     assert weights + state == planned.weights_bytes + planned.state_bytes
     assert lean.training_bytes() == weights + state + planned.largest_gradient_bytes
     assert all(param.dtype == torch.bfloat16 and param.grad is None for param in model.parameters())

@@ -24,9 +24,9 @@ class SMMF(RuleOptimizer):
     Row and column sums of ``|M|`` and V are preserved exactly. Where the gradient is exactly zero nothing is applied:
     the published rule stores a zero momentum as negative and moves entries that never had a gradient.
 
-    Memory per parameter tensor, in bytes (float64 parameters: 8 in place of 4): ``16 * (n + m)`` for the factors,
+    Memory per parameter tensor, in bytes (float64 parameters: 8 in place of 4): ``8 * (n + m)`` for the factors,
     ``ceil(N / 8)`` for the signs (rows of 64 and more elements are padded to whole bytes each), 8 for the step counter;
-    ``beta=None``: ``8 * (n + m) + 8``. GPT-2 small: 0.135 bytes per parameter, 0.005 without first moment.
+    ``beta=None``: ``4 * (n + m) + 8``. GPT-2 small: 0.135 bytes per parameter, 0.005 without first moment.
 
     Parameters
     ----------

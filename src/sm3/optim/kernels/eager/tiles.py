@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 # Elements per tile. A step keeps about five float32 temporaries of a tile; measured on 2 cores (Zen 4, 1 MiB L2 each):
-# 2^16 to 2^18 are equal within noise, 2^15 and 2^20 are slower (benchmarks/step_time.py, GPT-2 shapes).
+# 2^16 to 2^18 are equal within noise, 2^15 and 2^20 are slower (GPT-2 shapes, 2026-11-24).
 TILE_NUMEL = 1 << 17
 
 
