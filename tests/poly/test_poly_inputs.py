@@ -129,9 +129,7 @@ def test_an_empty_or_infinite_range_is_refused(bounds):
         input_of(bounds, "speed")
 
 
-@pytest.mark.parametrize(
-    "law", [stats.norm(0, -1), stats.beta(-1, 2), stats.norm([0, 1], 1), stats.gamma(np.nan)], ids=str
-)
+@pytest.mark.parametrize("law", [stats.norm(0, -1), stats.beta(-1, 2), stats.norm([0, 1], 1), stats.gamma(np.nan)])
 def test_invalid_parameters_of_a_distribution_are_refused(law):
     """scipy freezes them without a word."""
     with pytest.raises(SettingError, match="parameters of a distribution"):
