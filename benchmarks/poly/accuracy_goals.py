@@ -166,8 +166,11 @@ def q2_goal(seeds: Sequence[int] = range(5)) -> Finding:
             true = float(np.square(model.predict(fresh) - wanted).mean() / wanted.var())
             of_case.append(math.sqrt(max(1 - float(model.q2_), ROUNDING) / max(true, ROUNDING)))
     every = [value for of_case in ratios.values() for value in of_case]
-    share = sum(0.5 <= value <= 2.0 for value in every) / len(every)
+    outside = {case: [one for one in of_case if not 0.5 <= one <= 2.0] for case, of_case in ratios.items()}
+    share = 1 - sum(map(len, outside.values())) / len(every)
     about = f"{len(every)} fits, ratios {min(every):.2f} to {max(every):.2f}, median {statistics.median(every):.2f}"
+    for case, values in outside.items():
+        about += f"; {case}: " + ", ".join(f"{one:.2f}" for one in values) if values else ""
     return Finding(
         "error that Q2 says over true error in [1/2, 2], share of fits",
         share,

@@ -174,8 +174,7 @@ def test_predictions_are_a_csv_file_on_stdout(model, folder, tmp_path, capsys):
     code, out, err = run(capsys, "predict", str(model), str(folder / "runs.csv"))
     assert (code, err) == (0, "")
     measured = [float(row["stress"]) for row in rows_of((folder / "runs.csv").read_text())]
-    (name,) = out.splitlines()[0].split(",")
-    predicted = [float(row[name]) for row in rows_of(out)]
+    predicted = [float(row["stress"]) for row in rows_of(out)]
     assert predicted == pytest.approx(measured)
     (tmp_path / "new.csv").write_text("steel;extra;speed;bolts\nS355;;20,5;3\n")
     code, out, _ = run(
@@ -226,6 +225,7 @@ def test_sensitivity_of_a_saved_model(model, tmp_path, capsys):
     found = json.loads(out)
     assert (code, err) == (0, "")
     assert found["intervals"] == {"kind": "fixed terms", "level": 0.9}
+    assert found["outputs"][0]["name"] == "stress"
     assert found["outputs"][0]["groups"][0]["inputs"] == ["bolts", "steel"]
 
 

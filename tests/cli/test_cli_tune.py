@@ -94,13 +94,13 @@ def test_ctrl_c_keeps_what_has_run(space):
     command = [*COMMAND, "space.toml", "--output", "out"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     journal = Path("out/study.journal")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 180
     while not journal.exists() or journal.read_text().count('"sm3_ending"') < 2:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=100)
 
     assert process.returncode == 130
     assert "finished trials are kept in out" in err

@@ -7,8 +7,9 @@ import pytest
 from sklearn.model_selection import KFold
 
 from sm3.errors import InputError, SettingError
+from sm3.poly import PolynomialRegressor
 from sm3.poly.accuracy import HeldOut, q2, q2_interval
-from sm3.poly.rows import distinct_rows, rows_and_folds
+from sm3.poly.rows import distinct_rows, random_folds, rows_and_splits
 
 
 def table(m=30, d=3, q=2, seed=0):
@@ -42,11 +43,12 @@ def test_each_distinct_row_says_which_given_row_became_it():
 
 def test_two_values_at_one_point_stay_two_rows_and_one_site():
     """Repeated measurements are information about noise, and belong into one fold."""
-    x, y = np.array([[1.0], [1.0], [2.0]]), np.array([[0.0], [5.0], [1.0]])
-    rows, folds = rows_and_folds(x, y, None, 2, np.random.default_rng(0))
+    rows, _ = distinct_rows(np.array([[1.0], [1.0], [2.0]]), np.array([[0.0], [5.0], [1.0]]))
     assert len(rows) == 3
     assert rows.site.tolist() == [0, 0, 1]
+    folds = random_folds(rows, 2, np.random.default_rng(0))
     assert sorted(tuple(fold.test.tolist()) for fold in folds) == [(0, 1), (2,)]
+    assert len(random_folds(rows, 3, np.random.default_rng(0), by_site=False)) == 3
 
 
 def test_no_weight_at_all_is_refused():
@@ -66,20 +68,19 @@ def test_joined_rows_merge_what_is_equal():
 
 def test_folds_part_the_rows():
     """Each row is judged once, and never by a model that saw it."""
-    rows, folds = rows_and_folds(*table(m=31), None, 4, np.random.default_rng(0))
+    rows, _ = distinct_rows(*table(m=31))
+    folds = random_folds(rows, 4, np.random.default_rng(0))
     assert len(folds) == 4
     assert np.sort(np.concatenate([fold.test for fold in folds])).tolist() == list(range(31))
     for fold in folds:
         assert np.sort(np.concatenate([fold.train, fold.test])).tolist() == list(range(31))
         assert len(fold.test) in (7, 8)
-    assert len(rows) == 31
 
 
 def test_folds_are_fewer_where_points_are_few():
-    """Two points give two folds, one gives none; None gives none."""
+    """Two points give two folds, one gives none."""
     rng = np.random.default_rng(0)
-    assert [len(rows_and_folds(*table(m=m), None, 5, rng)[1]) for m in (1, 2, 3, 9)] == [0, 2, 3, 5]
-    assert rows_and_folds(*table(), None, None, rng)[1] == []
+    assert [len(random_folds(distinct_rows(*table(m=m))[0], 5, rng)) for m in (1, 2, 3, 9)] == [0, 2, 3, 5]
 
 
 def test_a_splitter_refers_to_the_rows_as_given():
@@ -87,7 +88,7 @@ def test_a_splitter_refers_to_the_rows_as_given():
     x, y = table(m=6)
     x[5], y[5] = x[0], y[0]
     weight = np.array([1.0, 1.0, 0.0, 1.0, 1.0, 2.0])
-    rows, folds = rows_and_folds(x, y, weight, KFold(3), np.random.default_rng(0))
+    rows, folds = rows_and_splits(x, y, weight, KFold(3))
     assert len(rows) == 5
     assert (rows.x[folds[0].test] == x[[0, 1]][np.lexsort(x[[0, 1]].T[::-1])]).all()
     twin = [i for i in folds[0].train if (rows.x[i] == x[0]).all()]
@@ -100,8 +101,8 @@ def test_weights_and_repeats_agree_under_given_splits_too():
     weight = np.array([0, 1, 2, 3, 1, 1, 1, 1])
     number = np.arange(8).repeat(weight)
     ends = [np.flatnonzero(number < 4), np.flatnonzero(number >= 4)]
-    weighted = rows_and_folds(x, y, weight.astype(float), [(np.arange(4), np.arange(4, 8))], np.random.default_rng(0))
-    repeated = rows_and_folds(x[number], y[number], None, [tuple(ends)], np.random.default_rng(0))
+    weighted = rows_and_splits(x, y, weight.astype(float), [(np.arange(4), np.arange(4, 8))])
+    repeated = rows_and_splits(x[number], y[number], None, [tuple(ends)])
     assert (weighted[0].weight == repeated[0].weight).all()
     assert (weighted[1][0].train == repeated[1][0].train).all()
     assert (weighted[1][0].test == repeated[1][0].test).all()
@@ -111,7 +112,7 @@ def test_weights_and_repeats_agree_under_given_splits_too():
 def test_a_cv_that_gives_no_folds_is_refused(cv):
     """With the accepted values in the message."""
     with pytest.raises(SettingError, match="cv has a value"):
-        rows_and_folds(*table(m=6), None, cv, np.random.default_rng(0))
+        PolynomialRegressor(cv=cv).fit(*table(m=6))
 
 
 def held(residual, y, weight=None):

@@ -63,14 +63,16 @@ def test_errors_are_those_of_the_paper(measure):
 
 
 def test_one_variable_shows_what_christoffel_samples_are_for():
-    """d = 1, m <= 350: the condition of random points explodes, that of Christoffel points stays below 6."""
-    conditions = {}
-    for measure in ("monte_carlo", "christoffel"):
-        rng = np.random.default_rng(0)
-        *_, last = adaptive_steps(exponential, [Legendre()], rng, max_samples=350, measure=measure, fresh=False)
-        conditions[measure] = last.solution.cond
-    assert conditions["monte_carlo"] > 1e3
-    assert conditions["christoffel"] < 6
+    """d = 1, m <= 200, geometric mean of three draws: the condition of random points explodes, at 47 functions above a
+    hundred (measured 2600); that of Christoffel points stays below ten (measured 6)."""
+    conditions = {"monte_carlo": [], "christoffel": []}
+    for measure, found in conditions.items():
+        for seed in range(3):
+            rng = np.random.default_rng(seed)
+            *_, last = adaptive_steps(exponential, [Legendre()], rng, max_samples=200, measure=measure, fresh=False)
+            found.append(last.solution.cond)
+    assert np.exp(np.mean(np.log(conditions["monte_carlo"]))) > 100
+    assert np.exp(np.mean(np.log(conditions["christoffel"]))) < 10
 
 
 def test_points_from_a_pool_are_points_of_the_pool():

@@ -46,12 +46,14 @@ def order_is_right(found: Ranking, count: int) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_pure_noise_is_refused_in_19_of_20_seeds(made_up):
     """200 trials, 8 hyper-parameters, scores that depend on none of them."""
     assert sum(not noise_alone(made_up, seed, 200, 8).ranked for seed in range(SEEDS)) >= 0.95 * SEEDS
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("noise", [0.1, 0.1**0.5])
 def test_the_planted_order_is_found_in_19_of_20_seeds(made_up, noise):
     """200 trials of 8 hyper-parameters; noise of 10 % of the standard deviation, and of the variance."""

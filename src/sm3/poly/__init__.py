@@ -12,7 +12,7 @@ In the order data passes:
     rows               distinct rows with weights, and folds
     terms              which terms a fit may choose from
     solvers/           coefficients: least squares, greedy, square-root LASSO, adaptive; the best by folds
-    fitting            scaling, choice of a solver, coefficients in the units of y
+    fitting            scaling, choice of a solver, coefficients in the units of y; learned: what it found
     accuracy           Q2 on held-out rows, with its interval
     regressor          PolynomialRegressor, the scikit-learn estimator
     domain             rows outside the domain of the inputs

@@ -37,6 +37,10 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self.weight)
 
+    def none(self) -> HeldOut:
+        """No predictions, of as many outputs."""
+        return HeldOut(self.weight[:0], self.y[:0], self.residual[:0])
+
     def joined(self, other: HeldOut) -> HeldOut:
         """Both together."""
         return HeldOut(

@@ -6,8 +6,10 @@ domain of an input is, inputs.py decides; this file counts, names and acts.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
+from types import FrameType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,8 +106,17 @@ def _say(policy: str, count: int, rows: int, sentences: list[str]) -> None:
             do="fit on a wider range, or choose extrapolate='clip', 'nan' or 'raise'",
         ),
         ExtrapolationWarning,
-        stacklevel=4,  # the user's call of predict or gradient
+        stacklevel=_level_of_the_caller(),
     )
+
+
+def _level_of_the_caller() -> int:
+    """How many frames up the first one is that is neither ours nor scikit-learn's: the line the user wrote."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 0
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("sm3", "sklearn"):
+        frame, level = frame.f_back, level + 1
+    return level + 1
 
 
 def refuse_impossible(x: NDArray[np.float64], inputs: Sequence[Input], names: Sequence[str]) -> None:

@@ -23,8 +23,9 @@ from sm3.poly.accuracy import HeldOut
 from sm3.poly.design import Design
 from sm3.poly.features import canonical
 from sm3.poly.inputs import Input
+from sm3.poly.learned import FoldModel, Learned, together
 from sm3.poly.multi_index import IndexSet
-from sm3.poly.rows import Fold, Rows, random_folds
+from sm3.poly.rows import Fold, Rows
 from sm3.poly.solvers.candidates import SOLVERS
 from sm3.poly.solvers.choose import choose
 from sm3.poly.solvers.growing_fit import Rows as Judged
@@ -35,8 +36,6 @@ from sm3.poly.solvers.solution import Solution
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 SUPPORTS = ("joint", "per_output")
-# Folds that decide where the user asks for no validation. Chosen: a fit is then repeated less often.
-SELECTION_FOLDS = 3
 # Numbers in the design matrix up to which BLAS keeps to one thread: steps of a fit take microseconds, and threads that
 # wait for each other on a busy machine make them milliseconds (measured: 300 x 2993, four runs on two cores, 30 times).
 ONE_THREAD = 4_000_000
@@ -65,32 +64,6 @@ class Settings:
             raise _unknown("lam", lam, ("theory", "a finite number > 0"), 'leave it at "theory"')
         whole = degree is not None or isinstance(index_set, IndexSet)
         return cls(solver, float(lam) if number else None, support, whole)
-
-
-@dataclass(frozen=True, eq=False)
-class FoldModel:
-    """A model fitted without the rows of one fold, in the units of y."""
-
-    rows: Ints  # positions of the rows it has not seen
-    index_set: IndexSet
-    coef: Array  # (k, q)
-
-
-@dataclass(frozen=True, eq=False)
-class Learned:
-    """What a fit found. `index_set` has the constant first; `loo` is in units of the variance."""
-
-    index_set: IndexSet
-    coef: Array  # (k, q)
-    solver: str
-    loo: float | None
-    cond: float
-    gap: float | None
-    n_iter: int
-    path: list[dict[str, Any]]
-    candidates: list[dict[str, Any]]
-    held_out: HeldOut
-    fold_models: tuple[FoldModel, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +113,10 @@ class _Problem:
 
 
 def learn(rows: Rows, folds: Sequence[Fold], inputs: Sequence[Input], terms: IndexSet, settings: Settings) -> Learned:
-    """Terms, coefficients and held-out predictions from distinct rows, folds (possibly none) and candidate terms."""
+    """Terms, coefficients and held-out predictions from distinct rows, folds and candidate terms.
+
+    Fewer than two folds are enough only where nothing is chosen: for a constant, or terms that the user has named.
+    """
     outputs = rows.y.shape[1]
     small = len(rows) * len(terms) <= ONE_THREAD
     with threadpool_limits(1 if small else None, user_api="blas"):
@@ -150,7 +126,7 @@ def learn(rows: Rows, folds: Sequence[Fold], inputs: Sequence[Input], terms: Ind
             _learn_jointly(Rows(rows.x, rows.y[:, [k]], rows.weight), folds, inputs, terms, settings)
             for k in range(outputs)
         ]
-        return _together(alone, terms)
+        return together(alone, terms)
 
 
 def _learn_jointly(
@@ -158,12 +134,12 @@ def _learn_jointly(
 ) -> Learned:
     problem = _Problem.of(rows, inputs, terms, settings)
     everything = np.arange(len(rows))
-    if not np.ptp(rows.y, axis=0).any() or len(terms) == 1 or len(rows) < FEWEST:
-        found = _constant(problem, folds)
-    elif settings.whole and settings.solver == "ls":
+    if settings.whole and settings.solver == "ls":
         found = _whole(problem, folds)
+    elif not np.ptp(rows.y, axis=0).any() or len(terms) == 1 or len(folds) < 2 or len(rows) < FEWEST:
+        found = _constant(problem, folds)
     else:
-        found = _chosen(problem, rows, folds)
+        found = _chosen(problem, folds)
     index_set, coef = problem.polynomial(found.solution, everything)
     models = [
         FoldModel(fold.test, *problem.polynomial(solution, fold.train))
@@ -194,22 +170,20 @@ class _Found:
     candidates: list[dict[str, object]]
 
 
-def _chosen(problem: _Problem, rows: Rows, folds: Sequence[Fold]) -> _Found:
-    """The best solver and the best of its fits, by the folds; where there are none, by some that are not reported."""
+def _chosen(problem: _Problem, folds: Sequence[Fold]) -> _Found:
+    """The best solver and the best of its fits, by the folds."""
     settings = problem.settings
-    used = folds or random_folds(rows, SELECTION_FOLDS, np.random.default_rng(0))
     choice = choose(
         problem.A,
         problem.y,
         problem.u,
         problem.terms,
-        [Judged(fold.train, fold.test) for fold in used],
+        [Judged(fold.train, fold.test) for fold in folds],
         solvers=SOLVERS if settings.solver == "auto" else (settings.solver,),
         lam=settings.lam,
         row_scale=problem.root,
     )
-    # without folds of the user's nothing counts as held out
-    return _Found(choice.solution, choice.fold_solutions if folds else [], choice.candidates if folds else [])
+    return _Found(choice.solution, choice.fold_solutions, choice.candidates)
 
 
 def _whole(problem: _Problem, folds: Sequence[Fold]) -> _Found:
@@ -235,50 +209,13 @@ def _constant(problem: _Problem, folds: Sequence[Fold]) -> _Found:
 
 def _held_out(problem: _Problem, rows: Rows, models: Sequence[FoldModel]) -> HeldOut:
     """Residuals of each fold's rows under the model that has not seen them, in the units of y."""
-    held = HeldOut(np.empty(0), np.empty((0, rows.y.shape[1])), np.empty((0, rows.y.shape[1])))
+    held = HeldOut(rows.weight, rows.y, rows.y).none()
     for model in models:
         columns = problem.A.columns(problem.terms.find(model.index_set))
         values = np.take(columns, model.rows, axis=0) / problem.root[model.rows, None]
         y = rows.y[model.rows]
         held = held.joined(HeldOut(rows.weight[model.rows], y, y - values @ model.coef))
     return held
-
-
-def _together(alone: Sequence[Learned], terms: IndexSet) -> Learned:
-    """Fits of single outputs as one, on the union of their terms."""
-    index_set, coef = _union([one.index_set for one in alone], [one.coef for one in alone], terms)
-    losses = [one.loo for one in alone if one.loo is not None]
-    gaps = [one.gap for one in alone if one.gap is not None]
-    return Learned(
-        index_set=index_set,
-        coef=coef,
-        solver=alone[0].solver if len({one.solver for one in alone}) == 1 else "auto",
-        loo=float(np.mean(losses)) if losses else None,
-        cond=max(one.cond for one in alone),
-        gap=max(gaps) if gaps else None,
-        n_iter=sum(one.n_iter for one in alone),
-        path=[{"output": k, **step} for k, one in enumerate(alone) for step in one.path],
-        candidates=[{"output": k, **candidate} for k, one in enumerate(alone) for candidate in one.candidates],
-        held_out=HeldOut(
-            alone[0].held_out.weight,
-            np.column_stack([one.held_out.y for one in alone]),
-            np.column_stack([one.held_out.residual for one in alone]),
-        ),
-        fold_models=tuple(
-            FoldModel(models[0].rows, *_union([m.index_set for m in models], [m.coef for m in models], terms))
-            for models in zip(*(one.fold_models for one in alone), strict=True)
-        ),
-    )
-
-
-def _union(sets: Sequence[IndexSet], coefs: Sequence[Array], terms: IndexSet) -> tuple[IndexSet, Array]:
-    """The terms of several models of one output, in the order of the candidates, and a column of coefficients each."""
-    places = [terms.find(one) for one in sets]
-    support = np.unique(np.concatenate(places))
-    coef = np.zeros((len(support), len(sets)))
-    for k, (place, values) in enumerate(zip(places, coefs, strict=True)):
-        coef[np.searchsorted(support, place), k] = values[:, 0]
-    return terms.take(support), coef
 
 
 def _is_partition(folds: Sequence[Fold], rows: int) -> bool:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from sm3.errors import CheckpointError, explain
 from sm3.poly.accuracy import HeldOut
 from sm3.poly.distributions import STORABLE
-from sm3.poly.fitting import FoldModel
 from sm3.poly.inputs import Input, input_from, specification
+from sm3.poly.learned import FoldModel
 from sm3.poly.multi_index import IndexSet
 from sm3.poly.rows import Rows
 
@@ -45,6 +45,7 @@ def state_of(model: PolynomialRegressor) -> tuple[dict[str, Any], Arrays]:
         "random_state": int(model.random_state) if _is_number(model.random_state) else None,
         "inputs": [_record(one) for one in model.inputs_],
         "names": None if names is None else [str(name) for name in names],
+        "target_names": getattr(model, "target_names_", None),  # of a model that was fitted from a table
         "report": {name: _plain(getattr(model, name)) for name in _REPORT},
         "private": {name: _plain(getattr(model, name)) for name in _PRIVATE},
         "notes": list(model.notes_),
@@ -79,6 +80,8 @@ def model_from(state: Mapping[str, Any], arrays: Arrays) -> PolynomialRegressor:
     model.n_features_in_ = len(inputs)
     if state["names"] is not None:
         model.feature_names_in_ = np.array(_matching(state["names"], len(inputs)), dtype=object)
+    if state["target_names"] is not None:
+        model.target_names_ = list(map(str, state["target_names"]))
     model.inputs_, model.bases_ = inputs, [one.basis for one in inputs]
     model.index_set_ = _set_from("terms", arrays, len(inputs))
     for name in _REPORT:
@@ -90,6 +93,10 @@ def model_from(state: Mapping[str, Any], arrays: Arrays) -> PolynomialRegressor:
     model.coef_ = arrays["coef"]
     k, q = len(model.index_set_), arrays["rows.y"].shape[1]
     _expect(arrays["coef"].shape == ((k,) if model._single_output else (k, q)), "coefficients")
+    _expect(bool(np.isfinite(arrays["coef"]).all()), "coefficients")
+    caps = [basis.max_degree for basis in model.bases_]
+    degrees = model.index_set_.max_degrees().tolist()
+    _expect(all(cap is None or degree <= cap for degree, cap in zip(degrees, caps, strict=True)), "degrees")
     model.rows_ = Rows(*_three(arrays, "rows", ("x", "y", "weight"), (len(inputs), q)))
     model._held_out = HeldOut(*_three(arrays, "held_out", ("weight", "y", "residual"), (q, q)))
     model.fold_models_ = tuple(_fold(arrays, k, len(inputs), q, len(model.rows_)) for k in range(state["fold_models"]))

@@ -24,14 +24,17 @@ from sm3.poly.domain import check_policy, inside, refuse_impossible
 from sm3.poly.features import canonical, column_names, inputs_of, labelled_columns, physical, with_codes
 from sm3.poly.gradient import canonical_gradient
 from sm3.poly.inputs import Input
+from sm3.poly.learned import FoldModel
 from sm3.poly.multi_index import IndexSet
 from sm3.poly.notes import kappa, notes_of
 from sm3.poly.one_variable import Basis
-from sm3.poly.rows import Fold, Rows, distinct_rows, random_folds, rows_and_folds
+from sm3.poly.rows import Fold, Rows, distinct_rows, random_folds, rows_and_splits
 from sm3.poly.sensitivity import moments
 from sm3.poly.terms import candidate_terms
 
 Array = NDArray[np.float64]
+# Folds that decide where the user asks for no validation. Chosen: a fit is then repeated less often.
+SELECTION_FOLDS = 3
 
 
 class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]
@@ -71,7 +74,8 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
     support : {"joint", "per_output"}, default="joint"
         Whether several outputs share their terms.
     cv : int, splitter, list of (train, test) or None, default=5
-        Folds of the validation that gives `q2_`. Rows with equal X stay together. None: no validation, `q2_` is nan.
+        Folds that decide between solvers and their numbers of terms, and give `q2_`; rows with equal X stay together
+        if any input is continuous. None: `q2_` is nan, and three folds decide.
     extrapolate : {"warn", "raise", "clip", "nan"}, default="warn"
         What to do with rows outside the domain of the inputs, when predicting.
     random_state : int, RandomState or None, default=0
@@ -168,9 +172,10 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
     n_basis_: int
     notes_: tuple[str, ...]
     rows_: Rows
-    fold_models_: tuple[fitting.FoldModel, ...]
+    fold_models_: tuple[FoldModel, ...]
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
+    target_names_: list[str]  # only of a model that was fitted from a table (from_table.py)
     _single_output: bool
     _held_out: accuracy.HeldOut
     _folds: int  # how many there were
@@ -230,7 +235,7 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
         check_policy(self.extrapolate)
         x, values, weight = self._training_table(X, y, sample_weight, reset=True)
         rng = points.generator(self.random_state)
-        rows, folds = rows_and_folds(x, values, weight, self.cv, rng)
+        rows, folds = rows_and_splits(x, values, weight, self.cv)
         inputs = inputs_of(self.inputs, self._names, rows.x, self.transformation)
         refuse_impossible(rows.x, inputs, self._names)
         return self._learn(rows, folds, inputs, rng)
@@ -318,8 +323,7 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
         new, _ = distinct_rows(x, values, weight)
         rows, rng = self.rows_.joined(new), points.generator(self.random_state)
         if reselect:
-            folds = random_folds(rows, max(2, self._folds), rng) if self._folds else []
-            return self._learn(rows, folds, self.inputs_, rng)
+            return self._learn(rows, None, self.inputs_, rng)
         parts = [new] if self._factors else [self.rows_, new]
         factors = self._factors or updating.empty_factors(self._coef)
         for part in parts:
@@ -407,12 +411,17 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
         return persistence.load(path)
 
     def _learn(
-        self, rows: Rows, folds: list[Fold], inputs: list[Input], rng: np.random.Generator
+        self, rows: Rows, folds: list[Fold] | None, inputs: list[Input], rng: np.random.Generator
     ) -> PolynomialRegressor:
-        """Everything that depends on the data, from distinct rows on."""
+        """Everything that depends on the data, from distinct rows on; folds are made where there are none."""
         terms = candidate_terms(inputs, rows, self.index_set, self.degree, self.max_basis)
         settings = fitting.Settings.of(self.solver, self.lam, self.support, self.index_set, self.degree)
+        if folds is None:
+            continuous = any(one.values is None for one in inputs)
+            folds = random_folds(rows, self._number_of_folds(), rng, by_site=continuous)
         learned = fitting.learn(rows, folds, inputs, terms, settings)
+        if self.cv is None:
+            learned, folds = learned.unjudged(), []
         self.inputs_, self.bases_ = inputs, [one.basis for one in inputs]
         self.rows_, self.index_set_ = rows, learned.index_set
         self.n_basis_, self.solver_ = len(terms), learned.solver
@@ -421,6 +430,12 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
         self.fold_models_, self._held_out = learned.fold_models, learned.held_out
         self._folds, self._chosen_on, self._factors = len(folds), len(rows), None
         return self._conclude(learned.coef, rng)
+
+    def _number_of_folds(self) -> int:
+        if self.cv is None:
+            return SELECTION_FOLDS
+        # a splitter is about the rows of an earlier fit: as many random folds as it made
+        return int(self.cv) if isinstance(self.cv, int | np.integer) else max(2, self._folds)
 
     def _conclude(self, coef: Array, rng: np.random.Generator) -> PolynomialRegressor:
         """What follows from coefficients (k, q) and held-out residuals."""

@@ -85,28 +85,27 @@ def distinct_rows(x: Array, y: Array, weight: Array | None = None, key: Flags | 
     return Rows(np.asfortranarray(x[given[first]]), y[given[first]], total), given[first]
 
 
-def rows_and_folds(
-    x: Array, y: Array, weight: Array | None, cv: Any, rng: np.random.Generator
-) -> tuple[Rows, list[Fold]]:
-    """The distinct rows of a table, and the folds of the outer validation: none for `cv=None` or a single point.
-
-    A number: that many folds over the distinct points x, so that repeated measurements of one point stay together. A
-    splitter of scikit-learn or a list of (train, test) refers to the rows as given. `SettingError` for anything else.
+def rows_and_splits(x: Array, y: Array, weight: Array | None, cv: Any) -> tuple[Rows, list[Fold] | None]:
+    """The distinct rows of a table; and its folds where `cv` is a splitter of scikit-learn or a list of (train, test),
+    which refer to the rows as given. None where it is None or a number. Raises `SettingError` for anything else.
     """
     if cv is None or (isinstance(cv, int | np.integer) and not isinstance(cv, bool)):
-        rows, _ = distinct_rows(x, y, weight)
-        return rows, [] if cv is None else random_folds(rows, int(cv), rng)
+        return distinct_rows(x, y, weight)[0], None
     train, test = _memberships(cv, x, y)
     rows, given = distinct_rows(x, y, weight, np.hstack([train, test]))
     folds = [Fold(np.flatnonzero(train[given, k]), np.flatnonzero(test[given, k])) for k in range(train.shape[1])]
     return rows, [fold for fold in folds if len(fold.train) and len(fold.test)]
 
 
-def random_folds(rows: Rows, count: int, rng: np.random.Generator) -> list[Fold]:
-    """Folds over distinct points, `count` of them or one for each point; none for a single point."""
+def random_folds(rows: Rows, count: int, rng: np.random.Generator, *, by_site: bool = True) -> list[Fold]:
+    """`count` random folds, or one for each row where these are fewer; none for a single row.
+
+    `by_site`: rows with equal x stay together. A future row never has the x of a measured one if an input is
+    continuous, so a row whose twin was fitted says nothing about it.
+    """
     if count < 2:
         raise SettingError(_about(count))
-    site = rows.site
+    site = rows.site if by_site else np.arange(len(rows))
     points = int(site[-1]) + 1
     folds = min(count, points)
     if folds < 2:

@@ -63,7 +63,8 @@ def terms_of(inputs: Sequence[Input], caps: Ints, kind: object, degree: object, 
             )
         )
     if degree is None:
-        return sets.largest(known, len(inputs), size, max_degree=caps)
+        with np.errstate(over="ignore"):  # so many inputs that the indices within caps cannot be counted
+            return sets.largest(known, len(inputs), size, max_degree=caps)
     if isinstance(degree, bool) or not isinstance(degree, int | np.integer) or degree < 0:
         raise SettingError(
             explain(
