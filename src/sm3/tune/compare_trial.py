@@ -1,9 +1,9 @@
-"""A function to tune: one short training of the byte-level GPT of `sm3 compare`, with one of our optimizers.
+"""A function to tune: one short training of the byte-level GPT of `sm3 compare`, with one of our optimizers::
 
     function = "sm3.tune.compare_trial:held_out_loss"
 
 The score is the held-out loss in bits per byte after the last step, lower is better; a run that diverges scores
-infinity. Settings, each of which may stand in [parameters] or in [fixed]:
+infinity. Settings, each of which may stand in [parameters] or in [fixed]::
 
     optimizer       "SMMF" (default) or "SM3"
     steps, seed     length of the training (default 100); first weights and batches (default 0)
