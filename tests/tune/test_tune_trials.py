@@ -174,6 +174,31 @@ def test_a_function_that_always_raises_stops_after_five_trials(job, tmp_path, ca
     assert "no_such_key" in capsys.readouterr().err
 
 
+def test_trials_that_raised_run_again_when_asked_for(job, tmp_path):
+    """A full disk is no property of a setting; NaN is, and does not run again. Each row counts as it ended last."""
+    name = job("""
+        note('.')
+        if settings['x'] > 0.7: return math.nan
+        from pathlib import Path
+        if settings['k'] == 'a' and Path('full').exists(): raise OSError('disk full')
+        return settings['x']
+    """)
+    space = space_of(name, 12)
+    (tmp_path / "full").touch()
+    first = run(space, tmp_path)
+    ran = (tmp_path / "count").stat().st_size
+    (tmp_path / "full").unlink()
+    study = trials.open_study(space, tmp_path)
+    trials.run(study, space, trials.Watch(), retry=True)
+    found = read(study).first
+    full = [ending for *_, ending in first].count("OSError: disk full")
+
+    assert full > 1
+    assert (tmp_path / "count").stat().st_size == ran + full
+    assert sorted(outcome.row for outcome in found) == list(range(12))
+    assert {outcome.ending for outcome in found} == {"finished", "nan"}
+
+
 def test_a_function_that_raises_often_but_not_always_goes_on(job, tmp_path):
     """Four bad ends and a score are a result."""
     name = job("if settings['x'] > 0.2: raise ValueError('no')\nreturn settings['x']")

@@ -44,6 +44,9 @@ def tune(
         Path | None, typer.Option(metavar="FOLDER", help="Default: runs/tune-<hash>, another one for each space.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard the trials in the folder and begin again.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Run trials again that raised, after a mistake is mended.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
 ) -> None:
     """Which hyper-parameters matter, and how sure that is.
@@ -74,8 +77,8 @@ def tune(
     """
     if (space is None) == (study is None):
         raise typer.BadParameter("give either SPACE.toml or --study FILE")
-    if study is not None and (trials is not None or workers != 1 or fresh):
-        raise typer.BadParameter("--trials, --workers and --fresh are for SPACE.toml: a study is only read")
+    if study is not None and (trials is not None or workers != 1 or fresh or retry):
+        raise typer.BadParameter("--trials, --workers, --fresh and --retry are for SPACE.toml: a study is only read")
     if failed not in ("worst", "out"):
         raise typer.BadParameter("--failed is worst or out")
     from sm3.extras import require
@@ -94,7 +97,7 @@ def tune(
     words = [str(space)] if space is not None else []
     words += [word for key, value in given.items() if value is not None for word in (f"--{key}", str(value))]
     words += [word for key, value in (("transform", transform), ("failed", failed)) for word in (f"--{key}", value)]
-    _run(Job(read, study, name, output, transform, cap, failed, workers, fresh, words), as_json=as_json)
+    _run(Job(read, study, name, output, transform, cap, failed, workers, fresh, retry, words), as_json=as_json)
 
 
 def _run(job: Job, *, as_json: bool) -> None:

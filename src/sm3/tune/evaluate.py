@@ -20,6 +20,7 @@ from typing import Any
 from sm3.errors import InputError, explain
 
 FINISHED = "finished"
+NOT_FINITE = ("nan", "inf", "-inf")
 _CONTRACT = "function(settings) -> one number, where settings is a dict of the hyper-parameters and of [fixed]"
 
 
@@ -34,6 +35,21 @@ class Ending:
     @property
     def raised(self) -> bool:
         return bool(self.trace)
+
+
+def raised(how: str) -> bool:
+    """Whether a trial that ended so raised, as against diverging, being pruned, or taking its process down.
+
+    >>> [raised(how) for how in ("OSError: disk full", "nan", "finished", "killed 3 times")]
+    [True, False, False, False]
+    """
+    return how.partition(":")[0].isidentifier() and how not in (
+        FINISHED,
+        *NOT_FINITE,
+        "pruned",
+        "failed",
+        "interrupted",
+    )
 
 
 def find(name: str) -> Callable[[dict[str, Any]], Any]:

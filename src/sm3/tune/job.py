@@ -42,6 +42,7 @@ class Job:
     failed: str = "worst"  # or "out": failed and pruned trials of somebody else's study are not ranked
     workers: int = 1
     fresh: bool = False
+    retry: bool = False  # run trials again that raised
     options: Sequence[str] = field(default=())  # of the command line, to say how to repeat
 
     @property
@@ -90,7 +91,7 @@ def run(job: Job, watch: trials.Watch) -> Outcomes:
         if job.fresh:
             _discard(job.folder)
         study = trials.open_study(job.space, job.folder)
-        trials.run(study, job.space, watch, job.workers)
+        trials.run(study, job.space, watch, job.workers, retry=job.retry)
     return read(study)
 
 

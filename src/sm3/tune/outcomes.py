@@ -52,6 +52,11 @@ class Outcomes:
     space: Mapping[str, Any] | None = None  # of our own: what the draws were
     marks: tuple[str, ...] = ()  # words that a guided sampler leaves in its trials
 
+    @property
+    def title(self) -> str:
+        """What was tried: our function, or the name of somebody else's study."""
+        return self.study if self.space is None else str(self.space["function"])
+
 
 def open_storage(place: str) -> BaseStorage:
     """The storage behind a file (SQLite or Optuna's journal, told apart by content) or an SQLAlchemy URL."""
@@ -97,7 +102,7 @@ def read(study: Study) -> Outcomes:
     """The ended trials of a study. Raises `InputError` for several objectives, or where no trial has ended."""
     trials = study.get_trials(deepcopy=False)
     several = f"{len(study.directions)} objectives" if len(study.directions) > 1 else ""
-    outcomes = [] if several else [outcome for trial in trials if (outcome := _outcome(trial)) is not None]
+    outcomes = [] if several else _last_of_each_row([one for one in map(_outcome, trials) if one is not None])
     if not outcomes:
         raise InputError(
             explain(
@@ -127,6 +132,12 @@ def _outcome(trial: FrozenTrial) -> Outcome | None:
     if score is not None and not math.isfinite(score):
         score, how = None, str(score)
     return Outcome(trial.number, trial.params, trial.distributions, score, how, row, repeat)
+
+
+def _last_of_each_row(outcomes: list[Outcome]) -> list[Outcome]:
+    """A row of ours that ran again, because it had raised, counts as it ended last."""
+    last = {(outcome.row, outcome.repeat): outcome for outcome in outcomes if outcome.row is not None}
+    return [one for one in outcomes if one.row is None or last[one.row, one.repeat] is one]
 
 
 def _no_study(place: str, got: str, accepted: str) -> InputError:

@@ -36,7 +36,7 @@ def write(result: Result) -> dict[str, Path]:
 
 def page(result: Result) -> str:
     """The page as text."""
-    title = f"Which hyper-parameters matter: {result.outcomes.study}"
+    title = f"Which hyper-parameters matter: {result.outcomes.title}"
     body = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="faint">{escape(report.subject(result))}</p>',
@@ -54,7 +54,7 @@ def page(result: Result) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>sm3 tune: {escape(result.outcomes.study)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
+        f"<title>sm3 tune: {escape(result.outcomes.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         + "\n".join(body)
         + "\n</body>\n</html>\n"
     )

@@ -100,7 +100,8 @@ def _bad(verdict: Verdict) -> Iterator[str]:
         yield bad_ends.told(verdict.signs, verdict.target)
     ranking = verdict.bad_ranking
     if ranking is not None and ranking.ranked:
-        shares = ", ".join(f"{effect.name} {100 * effect.total:.0f} %" for effect in ranking.effects[:3])
+        sure = [effect for effect in ranking.effects if effect.total_interval[0] > 0] or ranking.effects[:1]
+        shares = ", ".join(f"{effect.name} {100 * effect.total:.0f} %" for effect in sure)
         yield f"Whether a trial ends badly (Q2 = {ranking.q2:.2f}), by total index: {shares}."
 
 
@@ -108,7 +109,7 @@ def subject(result: Result) -> str:
     outcomes = result.outcomes
     unended = f", {outcomes.unended} not ended" if outcomes.unended else ""
     return (
-        f"{outcomes.study}: {len(outcomes.first) + len(outcomes.repeats)} trials{unended}, {outcomes.better} is better"
+        f"{outcomes.title}: {len(outcomes.first) + len(outcomes.repeats)} trials{unended}, {outcomes.better} is better"
     )
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sm3.errors import InputError, SettingError, explain
 from sm3.extras import require
 from sm3.tune import draws
-from sm3.tune.evaluate import Ending, evaluate
+from sm3.tune.evaluate import Ending, evaluate, raised
 from sm3.tune.outcomes import ENDING, INTERRUPTED, REPEAT, ROW, SPACE, open_storage
 from sm3.tune.space import Space
 
@@ -93,8 +93,8 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def enqueue(study: Study, space: Space) -> int:
-    """Let every row wait that has not ended yet; the number of trials that wait now."""
+def enqueue(study: Study, space: Space, *, retry: bool = False) -> int:
+    """Let every row wait that has not ended yet, with `retry` also those that raised; how many trials wait now."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -103,7 +103,8 @@ def enqueue(study: Study, space: Space) -> int:
     killed: dict[tuple[int, int], list[FrozenTrial]] = {}
     for trial in study.get_trials(deepcopy=False):
         key = (trial.user_attrs[ROW], trial.user_attrs[REPEAT])
-        if trial.state == TrialState.WAITING or trial.user_attrs.get(ENDING, INTERRUPTED) != INTERRUPTED:
+        ending = trial.user_attrs.get(ENDING, INTERRUPTED)
+        if trial.state == TrialState.WAITING or (ending != INTERRUPTED and not (retry and raised(ending))):
             held.add(key)
         elif ENDING not in trial.user_attrs and trial.params:
             killed.setdefault(key, []).append(trial)
@@ -164,21 +165,23 @@ def tell(study: Study, trial: Trial, ending: Ending) -> None:
         study.tell(trial, ending.score)
 
 
-def run(study: Study, space: Space, watch: Watch, workers: int = 1) -> None:
+def run(study: Study, space: Space, watch: Watch, workers: int = 1, *, retry: bool = False) -> None:
     """Run every trial that waits, `workers` of them side by side, each in a process of its own if more than one.
+
+    `retry` runs trials again that raised, for example because a disk was full.
 
     Raises `InputError` if the function breaks its contract, raises in each of the first trials, or kills a worker.
     """
-    watch.expect(enqueue(study, space))
-    raised: list[Ending] = []
+    watch.expect(enqueue(study, space, retry=retry))
+    endings: list[Ending] = []
     finished = any(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False))
     for trial, ending in _endings(study, space, workers):
         tell(study, trial, ending)
         watch.step(ending)
-        raised.append(ending)
+        endings.append(ending)
         finished = finished or not ending.raised
-        if not finished and len(raised) == ALL_RAISED:
-            raise _always_raises(space, raised)
+        if not finished and len(endings) == ALL_RAISED:
+            raise _always_raises(space, endings)
 
 
 def _endings(study: Study, space: Space, workers: int) -> Iterator[tuple[Trial, Ending]]:
@@ -217,14 +220,14 @@ def _side_by_side(study: Study, space: Space, workers: int) -> Iterator[tuple[Tr
             raise
 
 
-def _always_raises(space: Space, raised: list[Ending]) -> InputError:
-    print(raised[-1].trace, file=sys.stderr)
+def _always_raises(space: Space, endings: list[Ending]) -> InputError:
+    print(endings[-1].trace, file=sys.stderr)
     return InputError(
         explain(
-            f"the function {space.function} raised in each of its first {len(raised)} trials.",
-            got=raised[-1].how,
+            f"the function {space.function} raised in each of its first {len(endings)} trials.",
+            got=endings[-1].how,
             accepted="a function that returns a number; one that raises now and then is counted as diverged",
-            do="see the traceback above, correct the function, and run the same command with --fresh",
+            do="see the traceback above, correct the function, and run the same command with --retry",
         )
     )
 
