@@ -93,6 +93,15 @@ def test_an_exact_polynomial_gives_its_indices(made_up):
     assert [effect.places for effect in found.effects] == [(1, 1), (2, 2)]
 
 
+def test_hyper_parameters_that_are_not_told_apart_share_their_places(made_up):
+    """4 x0 + x1 + x2, and x3 with nothing: the first and the last are sure, the two between are not."""
+    columns = np.random.default_rng(0).random((80, 4))
+    found = ranked(made_up, columns, 4 * columns[:, 0] + columns[:, 1] + columns[:, 2], "none")
+
+    places = {effect.name: effect.places for effect in found.effects}
+    assert places == {"x0": (1, 1), "x1": (2, 3), "x2": (2, 3), "x3": (4, 4)}
+
+
 def test_interactions_are_in_the_total_and_not_in_what_one_does_alone(made_up):
     """(2 x0 - 1)(2 x1 - 1): nothing alone, everything together."""
     columns = np.random.default_rng(0).random((80, 3))

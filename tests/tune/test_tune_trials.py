@@ -109,13 +109,15 @@ def test_a_killed_process_loses_the_trial_that_was_running_and_no_other(job, tmp
 
 
 def test_half_a_line_at_the_end_of_the_journal_is_dropped(job, tmp_path):
-    """What a kill in the middle of a write leaves behind."""
-    space = space_of(job(SUM))
-    whole = run(space, tmp_path)
+    """What a kill in the middle of a write leaves behind: the next entry must not be glued to it."""
+    name = job(SUM)
+    short = run(space_of(name, 4), tmp_path)
     with (tmp_path / trials.STUDY).open("a") as file:
         file.write('{"op_code": 6, "wor')
+    long = run(space_of(name, 8), tmp_path)
 
-    assert run(space, tmp_path) == whole
+    assert long[:4] == short
+    assert run(space_of(name, 8), tmp_path) == long
 
 
 def test_more_trials_are_added_to_those_that_have_run(job, tmp_path):
