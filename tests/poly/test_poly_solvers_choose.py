@@ -144,6 +144,18 @@ def test_errors_of_a_fold_have_no_part_in_choosing_for_it():
     assert [_best(scores, k)[0] for k in range(3)] == ["lucky", "lucky", "steady"]
 
 
+def test_terms_of_a_fold_are_compared_per_row_where_they_are_chosen_one_by_one():
+    """Ten terms go with eight of a fold that has 0.8 of the rows; whole sets of ten go with whole sets of ten."""
+    from sm3.poly.solvers.candidates import Tried
+    from sm3.poly.solvers.choose import _match
+
+    def steps(family):
+        return Tried([family] * 12, np.arange(12.0), np.zeros((12, 1)), lambda i: None)
+
+    assert _match(steps("omp"), steps("omp"), 0.8)[[0, 1, 5, 10]].tolist() == [0, 0, 4, 8]
+    assert _match(steps("degree"), steps("degree"), 0.8)[[0, 1, 5, 10]].tolist() == [0, 1, 5, 10]
+
+
 def test_residuals_belong_to_the_solutions_of_the_folds():
     """y - prediction, and Q2 is made of them."""
     data = Data(exponential, 3, 15, 80)

@@ -13,7 +13,7 @@ from sm3.errors import InputError, SettingError
 from sm3.poly.basis import Legendre
 from sm3.poly.design import Design
 from sm3.poly.index_set import hyperbolic_cross, total_degree
-from sm3.poly.solvers import lasso_path
+from sm3.poly.solvers import joint_support, lasso_path
 from sm3.poly.solvers.joint_support import rotated
 from sm3.poly.solvers.lasso_path import LassoPath
 from sm3.poly.solvers.linear_map import DenseMap
@@ -209,6 +209,33 @@ def test_path_stays_optimal_for_every_penalty_on_the_way(rng):
         assert found.relative_gap < 1e-12
 
 
+def test_a_function_missed_by_the_joint_working_set_is_found(rng, monkeypatch):
+    """From sixteen columns on, the optimum over all of them is reached and certified."""
+    a, y, u, _ = gaussian(rng, q=2)
+    expected = objective(a, y, u, 0.08, srlasso(DenseMap(a), y, u, 0.08, gap=1e-9))
+    monkeypatch.setattr(joint_support, "_FIRST", 0.0)
+    solution = srlasso(DenseMap(a), y, u, 0.08, gap=1e-9)
+
+    assert len(solution.support) > 16
+    assert solution.gap <= 1e-9
+    assert objective(a, y, u, 0.08, solution) == pytest.approx(expected, rel=1e-8)
+
+
+def test_a_path_that_stops_short_says_so(rng, monkeypatch):
+    """The certificate comes from what was reached: half way down, objective (1 - gap) is still below the optimum."""
+    a, y, u, _ = gaussian(rng)
+    lam = 0.15
+    optimum = objective(a, y, u, lam, srlasso(DenseMap(a), y, u, lam))
+    advance = LassoPath.advance
+    monkeypatch.setattr(LassoPath, "advance", lambda path, lam: advance(path, 2 * lam))
+    solution = srlasso(DenseMap(a), y, u, lam)
+
+    reached = objective(a, y, u, lam, solution)
+    assert reached > optimum * 1.001
+    assert reached * (1 - solution.gap) <= optimum * (1 + 1e-12)
+    assert solution.gap < 0.5
+
+
 @pytest.mark.parametrize("copies", [2, 3])
 def test_repeated_columns_are_still_solved(rng, copies):
     """Exact ties all the way down: the objective is that without the repeats."""
@@ -220,6 +247,9 @@ def test_repeated_columns_are_still_solved(rng, copies):
     assert solution.gap < 1e-8
     expected = objective(a, y, u, lam, srlasso(DenseMap(a), y, u, lam))
     assert objective(doubled, y, weight, lam, solution) == pytest.approx(expected, rel=1e-8)
+    path = LassoPath(DenseMap(doubled), y[:, 0], weight)
+    path.advance(lam)  # which does not go in circles
+    assert len({index % 100 for index in path.active}) == len(path.active)
 
 
 @pytest.mark.parametrize("lam", [0.3, 0.02])
