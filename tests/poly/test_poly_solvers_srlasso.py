@@ -115,15 +115,17 @@ def test_the_hyperbolic_cross_of_the_paper_takes_seconds(f):
 @pytest.mark.slow
 @pytest.mark.parametrize("f", [exponential, reciprocal])
 def test_the_hyperbolic_cross_has_the_optimum_of_plain_steps(f):
-    """The same objective to 1e-6 as primal-dual steps on all 8391 columns."""
+    """Never above what 40,000 primal-dual steps on all 8391 columns reach, minutes later, and that within 1e-5.
+
+    The steps are the ones that are late: measured 1e-7 and 4e-6 above, where the path's own gap is 1e-13."""
     A, y, u = cross(f, 8, 46, 316)
     lam = theory_lam(316)
     solution = srlasso(A, y, u)
     reference, _ = primal_dual(DenseMap(A.matrix() / u), y, lam, gap=1e-6, max_iter=40_000)
 
     found = objective(A.matrix(), y, u, lam, solution)
-    assert found <= reference.objective * (1 + 1e-9)
-    assert found == pytest.approx(reference.objective, rel=1e-6)
+    assert found <= reference.objective
+    assert found == pytest.approx(reference.objective, rel=1e-5)
 
 
 def test_data_without_noise_are_interpolated_and_certified():
