@@ -26,7 +26,7 @@ GOALS: dict[str, Callable[[bool], list[Finding]]] = {
     "ishigami": lambda quick: [accuracy.ishigami_goal(3 if quick else 20)],
     "g-function": lambda quick: [accuracy.g_function_goal(2 if quick else 20)],
     "recovery": lambda quick: [accuracy.recovery_goal(d, 6 if quick else 100) for d in accuracy.ORDERS],
-    "q2": lambda quick: [accuracy.q2_goal(range(1) if quick else range(5))],
+    "q2": lambda quick: accuracy.q2_goals(range(1) if quick else range(5)),
     "srlasso": lambda quick: [time_goals.srlasso_goal(rounds=1 if quick else 3)],
     "indices": lambda quick: [time_goals.indices_goal(rounds=3 if quick else 15)],
     "scale": lambda quick: time_goals.scale_goals(["--terms", "300"] if quick else []),

@@ -153,29 +153,49 @@ def q2_cases() -> list[tuple[str, Callable[[Array], Array], int, tuple[float, fl
     return [(*one, m) for one in functions for m in (100, 200)]
 
 
-def q2_goal(seeds: Sequence[int] = range(5)) -> Finding:
-    """Root mean square error that `q2_` says over that on new points: the share of fits for which it is in [1/2, 2]."""
+def q2_goals(seeds: Sequence[int] = range(5)) -> list[Finding]:
+    """Root mean square error that `q2_` says over that on new points: the share of fits for which it is in [1/2, 2].
+
+    Of the fitted model, and of the models of the validation, which have four fifths of its rows: where the error falls
+    steeply with the number of rows, as without noise, the second is what Q2 measures, and the first is smaller.
+    """
     ratios: dict[str, list[float]] = {}
+    of_folds: dict[str, list[float]] = {}
     for name, function, d, box, m in q2_cases():
-        of_case = ratios[f"{name} d={d} m={m}"] = []
-        for seed in seeds:
-            rng = np.random.default_rng(seed)
-            x, fresh = rng.uniform(*box, (m, d)), rng.uniform(*box, (FRESH, d))
-            model = PolynomialRegressor(inputs=box).fit(x, function(x))
-            wanted = function(fresh)
-            true = float(np.square(model.predict(fresh) - wanted).mean() / wanted.var())
-            of_case.append(math.sqrt(max(1 - float(model.q2_), ROUNDING) / max(true, ROUNDING)))
+        case = f"{name} d={d} m={m}"
+        found = [q2_ratios(function, d, box, m, seed) for seed in seeds]
+        ratios[case], of_folds[case] = [one for one, _ in found], [other for _, other in found]
+    said = "error that Q2 says over that"
+    return [
+        ratio_finding(f"{said} on new points in [1/2, 2], share of fits", ratios),
+        ratio_finding(f"{said} of the validation's models on new points in [1/2, 2], share of fits", of_folds),
+    ]
+
+
+def q2_ratios(
+    function: Callable[[Array], Array], d: int, box: tuple[float, float], m: int, seed: int
+) -> tuple[float, float]:
+    """Of one fit: to the error of the model, and to the root mean square error of the models of its folds."""
+    rng = np.random.default_rng(seed)
+    x, fresh = rng.uniform(*box, (m, d)), rng.uniform(*box, (FRESH, d))
+    model = PolynomialRegressor(inputs=box).fit(x, function(x))
+    wanted = function(fresh)
+    true = float(np.square(model.predict(fresh) - wanted).mean() / wanted.var())
+    canonical = (2 * fresh - sum(box)) / (box[1] - box[0])
+    folds = [
+        Design(model.bases_, one.index_set, canonical, store=False).times(one.coef[:, 0]) for one in model.fold_models_
+    ]
+    of_folds = float(np.mean([np.square(values - wanted).mean() for values in folds]) / wanted.var())
+    said = max(1 - float(model.q2_), ROUNDING)
+    return math.sqrt(said / max(true, ROUNDING)), math.sqrt(said / max(of_folds, ROUNDING))
+
+
+def ratio_finding(name: str, ratios: dict[str, list[float]]) -> Finding:
+    """The share of ratios in [1/2, 2]; those outside are named."""
     every = [value for of_case in ratios.values() for value in of_case]
     outside = {case: [one for one in of_case if not 0.5 <= one <= 2.0] for case, of_case in ratios.items()}
     share = 1 - sum(map(len, outside.values())) / len(every)
     about = f"{len(every)} fits, ratios {min(every):.2f} to {max(every):.2f}, median {statistics.median(every):.2f}"
     for case, values in outside.items():
         about += f"; {case}: " + ", ".join(f"{one:.2f}" for one in values) if values else ""
-    return Finding(
-        "error that Q2 says over true error in [1/2, 2], share of fits",
-        share,
-        0.9,
-        at_least=True,
-        about=about,
-        details={"ratios": ratios},
-    )
+    return Finding(name, share, 0.9, at_least=True, about=about, details={"ratios": ratios})

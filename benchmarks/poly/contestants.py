@@ -6,7 +6,6 @@ coefficients: making the basis and its values at the samples is part of it for e
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,8 +100,6 @@ def chaospy(x: Array, y: Array, degree: int) -> Contestant:
     """`generate_expansion` and `fit_regression`."""
     import chaospy as cp
 
-    # NumPy 2.4 about a line of numpoly 1.2.14; the error on new points shows that nothing is wrong
-    warnings.filterwarnings("ignore", message="'where' used without 'out'", category=UserWarning)
     distribution = cp.Iid(cp.Uniform(-1, 1), x.shape[1])
     columns = np.ascontiguousarray(x.T)
 

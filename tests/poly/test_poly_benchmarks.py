@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from benchmarks.poly.contestants import CHAOSPY, CONTROL, OPENTURNS, OURS, PIPEL
 from benchmarks.poly.finding import Finding
 from benchmarks.poly.functions import f3
 from benchmarks.poly.rounds import figures, interleaved, ratio
-from sm3.poly import hyperbolic_cross
+from sm3.poly import IndexSet, Legendre, hyperbolic_cross
 
 CASE = peers.Case(3, 2, 40, {OPENTURNS: 1, PIPELINE: 99}, {OPENTURNS: 0.0, PIPELINE: 1e9})
 
@@ -111,7 +112,7 @@ def test_peers_that_are_there_are_not_installed_again(monkeypatch, tmp_path):
     monkeypatch.setattr(peers.subprocess, "run", lambda command, **_: calls.append(command))
     peers.install()
     assert "--no-deps" in calls[0]
-    assert calls[0][-3:] == ["openturns==1.27.post1", "chaospy==4.3.21", "numpoly==1.2.14"]
+    assert calls[0][-3:] == ["openturns==1.27.post1", "chaospy==4.3.21", "numpoly==1.3.9"]
 
     for name, version in peers.PINNED.items():
         info = tmp_path / f"{name}-{version}.dist-info"
@@ -205,7 +206,13 @@ def test_a_small_q2_goal_compares_with_new_points(monkeypatch):
         def __init__(self, inputs):
             self.inputs = inputs
 
-        def fit(self, *_):
+        def fit(self, x, _):
+            # the validation had one model, the constant 1
+            one = IndexSet.from_dense([[0] * x.shape[1]])
+            self.bases_, self.fold_models_ = (
+                [Legendre()] * x.shape[1],
+                [SimpleNamespace(index_set=one, coef=np.ones((1, 1)))],
+            )
             self.q2_ = 1 - next(said) * 0.01
             return self
 
@@ -214,10 +221,13 @@ def test_a_small_q2_goal_compares_with_new_points(monkeypatch):
 
     monkeypatch.setattr(accuracy_goals, "PolynomialRegressor", OffByTenth)
     monkeypatch.setattr(accuracy_goals, "q2_cases", lambda: [("f3", f3, 2, (-1.0, 1.0), 20)])
-    found = accuracy_goals.q2_goal(range(2))
+    found, of_folds = accuracy_goals.q2_goals(range(2))
 
     assert found.details["ratios"]["f3 d=2 m=20"] == pytest.approx([1.5, 1 / 3], rel=1e-9)
     assert (found.figure, found.met) == (0.5, False)
+    assert found.about.endswith("f3 d=2 m=20: 0.33")
+    # f3 is about 1: a constant is off by about the spread, ten times as much
+    assert of_folds.details["ratios"]["f3 d=2 m=20"] == pytest.approx([0.15, 1 / 30], rel=0.2)
 
 
 def test_time_goals_run_small():

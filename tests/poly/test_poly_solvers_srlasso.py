@@ -13,7 +13,7 @@ from sm3.errors import InputError, SettingError
 from sm3.poly.basis import Legendre
 from sm3.poly.design import Design
 from sm3.poly.index_set import hyperbolic_cross, total_degree
-from sm3.poly.solvers import lasso_path
+from sm3.poly.solvers import joint_support, lasso_path
 from sm3.poly.solvers.joint_support import rotated
 from sm3.poly.solvers.lasso_path import LassoPath
 from sm3.poly.solvers.linear_map import DenseMap
@@ -115,15 +115,17 @@ def test_the_hyperbolic_cross_of_the_paper_takes_seconds(f):
 @pytest.mark.slow
 @pytest.mark.parametrize("f", [exponential, reciprocal])
 def test_the_hyperbolic_cross_has_the_optimum_of_plain_steps(f):
-    """The same objective to 1e-6 as primal-dual steps on all 8391 columns."""
+    """Never above what 40,000 primal-dual steps on all 8391 columns reach, minutes later, and that within 1e-5.
+
+    The steps are the ones that are late: measured 1e-7 and 4e-6 above, where the path's own gap is 1e-13."""
     A, y, u = cross(f, 8, 46, 316)
     lam = theory_lam(316)
     solution = srlasso(A, y, u)
     reference, _ = primal_dual(DenseMap(A.matrix() / u), y, lam, gap=1e-6, max_iter=40_000)
 
     found = objective(A.matrix(), y, u, lam, solution)
-    assert found <= reference.objective * (1 + 1e-9)
-    assert found == pytest.approx(reference.objective, rel=1e-6)
+    assert found <= reference.objective
+    assert found == pytest.approx(reference.objective, rel=1e-5)
 
 
 def test_data_without_noise_are_interpolated_and_certified():
@@ -209,6 +211,33 @@ def test_path_stays_optimal_for_every_penalty_on_the_way(rng):
         assert found.relative_gap < 1e-12
 
 
+def test_a_function_missed_by_the_joint_working_set_is_found(rng, monkeypatch):
+    """From sixteen columns on, the optimum over all of them is reached and certified."""
+    a, y, u, _ = gaussian(rng, q=2)
+    expected = objective(a, y, u, 0.08, srlasso(DenseMap(a), y, u, 0.08, gap=1e-9))
+    monkeypatch.setattr(joint_support, "_FIRST", 0.0)
+    solution = srlasso(DenseMap(a), y, u, 0.08, gap=1e-9)
+
+    assert len(solution.support) > 16
+    assert solution.gap <= 1e-9
+    assert objective(a, y, u, 0.08, solution) == pytest.approx(expected, rel=1e-8)
+
+
+def test_a_path_that_stops_short_says_so(rng, monkeypatch):
+    """The certificate comes from what was reached: half way down, objective (1 - gap) is still below the optimum."""
+    a, y, u, _ = gaussian(rng)
+    lam = 0.15
+    optimum = objective(a, y, u, lam, srlasso(DenseMap(a), y, u, lam))
+    advance = LassoPath.advance
+    monkeypatch.setattr(LassoPath, "advance", lambda path, lam: advance(path, 2 * lam))
+    solution = srlasso(DenseMap(a), y, u, lam)
+
+    reached = objective(a, y, u, lam, solution)
+    assert reached > optimum * 1.001
+    assert reached * (1 - solution.gap) <= optimum * (1 + 1e-12)
+    assert solution.gap < 0.5
+
+
 @pytest.mark.parametrize("copies", [2, 3])
 def test_repeated_columns_are_still_solved(rng, copies):
     """Exact ties all the way down: the objective is that without the repeats."""
@@ -220,6 +249,9 @@ def test_repeated_columns_are_still_solved(rng, copies):
     assert solution.gap < 1e-8
     expected = objective(a, y, u, lam, srlasso(DenseMap(a), y, u, lam))
     assert objective(doubled, y, weight, lam, solution) == pytest.approx(expected, rel=1e-8)
+    path = LassoPath(DenseMap(doubled), y[:, 0], weight)
+    path.advance(lam)  # which does not go in circles
+    assert len({index % 100 for index in path.active}) == len(path.active)
 
 
 @pytest.mark.parametrize("lam", [0.3, 0.02])

@@ -103,6 +103,16 @@ def factored(columns: np.ndarray, y: np.ndarray) -> UpdatedQR:
     return qr
 
 
+def test_a_small_residual_stays_orthogonal_after_a_column_has_gone(rng):
+    """y is in the span but for 1e-9 of it: projected once, rounding of y would be 1e-7 of what is left."""
+    columns = np.linalg.qr(rng.standard_normal((40, 6)))[0]
+    y = columns[:, :5] @ rng.standard_normal((5, 1)) + 1e-9 * rng.standard_normal((40, 1))
+    qr = factored(columns, y)
+    qr.remove(5)
+
+    assert np.abs(qr.q.T @ qr.residual).max() < 1e-13 * np.linalg.norm(qr.residual)
+
+
 def test_appending_rows_equals_starting_with_all_rows(rng):
     """Also where columns follow the rows, and rows follow again."""
     columns, y = rng.standard_normal((50, 6)), rng.standard_normal((50, 2))

@@ -2,9 +2,9 @@
 
 Everything is chosen by one K-fold: each solver's fits of rising complexity are judged on the rows of the fold they
 have not seen (candidates.py), and the pair of least error over all folds wins. The least of several errors flatters,
-so the error that is reported for a fold comes from the pair that is best on the *other* folds: then the rows of a fold
-have had no part in fitting or choosing what predicts them. Selection by cross-validation is close to the best solver
-on benchmarks of sparse expansions (Luethen, Marelli & Sudret, arXiv 2009.04800).
+so the error that is reported for a fold comes from the pair that is best on the *other* folds: its rows have no part in
+fitting what predicts them, and their errors none in choosing it. Selection by cross-validation is close to the best
+solver on benchmarks of sparse expansions (Luethen, Marelli & Sudret, arXiv 2009.04800).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Choice:
     """What was chosen, and what is known about it."""
 
     solution: Solution  # on all rows
-    fold_solutions: list[Solution]  # per fold, fitted without its rows and chosen without its errors
+    fold_solutions: list[Solution]  # per fold, fitted without its rows, chosen without its errors
     residual: list[Array]  # per fold (n, q) y - prediction of its rows by that solution, in the scale of the rows
     q2: Array  # (q,) 1 - squares of these residuals / squares of y about its mean; nan where y does not vary
     candidates: list[dict[str, object]]  # per solver: its name, honest q2 (q,), number of terms; or why it is left out
@@ -54,7 +54,7 @@ def choose(
     that judge. solvers: of "ls", "als", "omp", "srlasso"; with one name only its number of terms, or lam, is chosen.
     lam: the only penalty for "srlasso" to try; default: a range above the theory's. row_scale: (m,) the factor that
     the rows of A and y carry, for the mean in `q2`; default 1. budget: multiplications each solver may take, about
-    2e9 a second; one that needs more is left out and named.
+    2e9 a second: numbers of terms are held to it, and of several solvers one that needs more is left out and named.
     Raises `SettingError` for unknown solvers, less than two folds, or where no solver is left.
 
     >>> from sm3.poly.basis import Legendre
@@ -71,56 +71,59 @@ def choose(
     """
     values, weight = targets(A, y), weights(A, u)
     if len(folds) < 2 or not solvers or set(solvers) - set(SOLVERS):
-        raise _refuse(
-            "these solvers and folds are not accepted.",
-            f"solvers={list(solvers)}, {len(folds)} folds",
-            f"some of {SOLVERS}, two folds or more",
-            "leave solvers out, and pass k_fold(m, 5, rng)",
+        raise SettingError(
+            explain(
+                "these solvers and folds are not accepted.",
+                got=f"solvers={list(solvers)}, {len(folds)} folds",
+                accepted=f"some of {SOLVERS}, two folds or more",
+                do="leave solvers out, and pass k_fold(m, 5, rng)",
+            )
         )
     row_sets = [Rows.all(len(values)), *folds]
-    problem = Problem(A, values, weight, index_set, row_sets, lam, budget)
+    problem = Problem(A, values, weight, index_set, row_sets, lam, budget, alone=len(solvers) == 1)
     outcome = {name: run(name, problem) for name in solvers}
-    tried = {name: found for name, found in outcome.items() if not isinstance(found, str)}
-    if not tried:
-        raise _refuse(
-            "no solver can be used here.",
-            "; ".join(f"{name}: {reason}" for name, reason in outcome.items()),
-            "a problem that one of them can do within the budget",
-            "raise budget, or pass a smaller index set",
+    scores = {name: _Score(found, values, folds) for name, found in outcome.items() if not isinstance(found, str)}
+    if not scores:
+        raise SettingError(
+            explain(
+                "no solver can be used here.",
+                got="; ".join(f"{name}: {reason}" for name, reason in outcome.items()),
+                accepted="a problem that one of them can do within the budget",
+                do="raise budget, or pass a smaller index set",
+            )
         )
-    scores = {name: _Score(found, values, folds) for name, found in tried.items()}
+    root = np.ones(len(values)) if row_scale is None else np.asarray(row_scale, dtype=np.float64)
     name, which = _best(scores, None)
     chosen = [_best(scores, k) for k in range(len(folds))]
     residual = [scores[other].residual(problem, k, i) for k, (other, i) in enumerate(chosen)]
     return Choice(
-        solution=tried[name][0].solution(which),
+        solution=scores[name].whole.solution(which),
         fold_solutions=[scores[other].fold_solution(k, i) for k, (other, i) in enumerate(chosen)],
         residual=residual,
-        q2=_q2(values, residual, folds, row_scale),
-        candidates=[_told(one, found, scores, problem, folds, row_scale, name) for one, found in outcome.items()],
+        q2=_q2(values, residual, folds, root),
+        candidates=[_report(one, found, scores, name, problem, root) for one, found in outcome.items()],
     )
 
 
-def _told(
-    name: str,
-    found: list[Tried] | str,  # or why it was left out
+def _report(
+    solver: str,
+    found: list[Tried] | str,
     scores: dict[str, _Score],
+    winner: str,
     problem: Problem,
-    folds: Sequence[Rows],
-    row_scale: ArrayLike | None,
-    chosen: str,
+    root: Array,
 ) -> dict[str, object]:
-    """What is told of a solver: how it would have done alone."""
+    """What one solver reached alone, its own terms or penalty chosen by the other folds; or why it is left out."""
     if isinstance(found, str):
-        return {"solver": name, "left_out": found}
-    alone = {name: scores[name]}
-    held = [scores[name].residual(problem, k, _best(alone, k)[1]) for k in range(len(folds))]
-    terms = len(found[0].solution(_best(alone, None)[1]).support)
-    return {"solver": name, "q2": _q2(problem.y, held, folds, row_scale), "terms": terms, "chosen": name == chosen}
-
-
-def _refuse(happened: str, got: str, accepted: str, do: str) -> SettingError:
-    return SettingError(explain(happened, got=got, accepted=accepted, do=do))
+        return {"solver": solver, "left_out": found}
+    score, folds = scores[solver], problem.row_sets[1:]
+    held = [score.residual(problem, k, score.best(k)[1]) for k in range(len(folds))]
+    return {
+        "solver": solver,
+        "q2": _q2(problem.y, held, folds, root),
+        "terms": len(score.whole.solution(score.best(None)[1]).support),
+        "chosen": solver == winner,
+    }
 
 
 def k_fold(m: int, count: int, rng: np.random.Generator) -> list[Rows]:
@@ -192,9 +195,8 @@ def _match(whole: Tried, fold: Tried, share: float) -> NDArray[np.int64]:
     return match
 
 
-def _q2(y: Array, residual: list[Array], folds: Sequence[Rows], row_scale: ArrayLike | None) -> Array:
+def _q2(y: Array, residual: list[Array], folds: Sequence[Rows], root: Array) -> Array:
     """1 - squares of held-out residuals / squares of the same y about its mean over all rows, (q,)."""
-    root = np.ones(len(y)) if row_scale is None else np.asarray(row_scale, dtype=np.float64)
     centred = y - np.outer(root, root @ y / np.square(root).sum())
     judged = np.concatenate([fold.judge for fold in folds])
     spread = np.square(centred[judged]).sum(axis=0)

@@ -143,9 +143,10 @@ def _exact(A: LinearMap, y: Array, u: Array, lams: list[float], b: Array, turn: 
         # What is below the rounding of the largest coefficient came in by rounding.
         used = np.abs(candidates[best]) > np.finfo(float).eps * np.abs(candidates[best]).max(initial=0.0)
         active, values = active[used], candidates[best][used]
+        cond = condition(path.qr.triangle * u[path.active])
         ascending = np.argsort(active)
         coef = (values / u[active])[ascending, None] @ turn
-        found.append(_solution(A, y, active[ascending], coef, max(reached, 0.0), path.events, steps))
+        found.append(_solution(A, y, active[ascending], coef, max(reached, 0.0), path.events, steps, cond))
     return found
 
 
@@ -157,10 +158,13 @@ def _solution(
     gap: float,
     n_iter: int,
     path: list[dict[str, float]] | None = None,
+    cond: float | None = None,
 ) -> Solution:
     columns = A.columns(support)
+    if cond is None:
+        triangle = np.asarray(np.linalg.qr(columns, mode="r"))
+        cond = condition(triangle) if columns.shape[1] <= len(y) else float("inf")
     residual = relative_residual(y - columns @ coef, y)
-    cond = condition(np.asarray(np.linalg.qr(columns, mode="r"))) if columns.shape[1] <= len(y) else float("inf")
     return Solution(support, coef, residual, None, cond, gap, n_iter, "srlasso", list(path or []))
 
 
