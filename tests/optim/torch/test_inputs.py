@@ -97,14 +97,11 @@ def test_the_same_parameter_in_two_groups_is_refused_and_twice_in_one_warns(opti
 
 
 @pytest.mark.parametrize("optimizer", [SM3, SMMF])
-def test_a_sharded_parameter_is_refused_never_silently_local(optimizer):
-    """A step on local shards would be another optimizer; the class is recognised by name, without importing it."""
-
-    class DTensor(torch.Tensor):
-        pass
-
-    param = torch.zeros(4, 4).as_subclass(DTensor).requires_grad_()
-    with pytest.raises(ParameterError, match="DTensor"):
+def test_a_parameter_that_fsdp1_has_flattened_is_refused(optimizer):
+    """It has lost its shape; PyTorch marks it so. The real thing is refused in tests/distributed/test_fsdp.py."""
+    param = torch.zeros(16, requires_grad=True)
+    param._fsdp_flattened = True
+    with pytest.raises(ParameterError, match="(?s)FullyShardedDataParallel.*fully_shard"):
         optimizer([param])
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from sm3.errors import CheckpointError, explain
+from sm3.optim.torch.boxes import is_sharded
 from sm3.optim.torch.loop import RuleOptimizer
 
 # Version of the file's layout. 1: first release.
@@ -50,6 +51,15 @@ def save(optimizer: RuleOptimizer, path: str | os.PathLike[str]) -> None:
     >>> resumed.param_groups[0]["lr"], int(resumed.state[weight]["step"])
     (0.003, 1)
     """
+    if any(is_sharded(param) for group in optimizer.param_groups for param in group["params"]):
+        raise CheckpointError(
+            explain(
+                "one file cannot hold an optimizer whose state is spread over ranks.",
+                got="an optimizer of sharded parameters (DTensors)",
+                accepted="parameters that this process holds whole",
+                do="save with torch.distributed.checkpoint (docs/guide/many-ranks); `load` reads one file into any",
+            )
+        )
     target = Path(path).resolve()  # through a symbolic link, to the file it points to
     snapshot = super(RuleOptimizer, optimizer).state_dict()  # without copies: written at once
     tensors = {

@@ -7,14 +7,14 @@ The cautious mask and `update_rms` need one more, a sum of integers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from sm3.optim.kernels.sm3_shards import Sm3Piece, finish_
 from sm3.optim.kernels.sm3_shards import step_ as step_pieces_
-from sm3.optim.rules import StateTensor
+from sm3.optim.rules import SM3Rule, StateTensor
 from sm3.optim.torch.agreement import DIGEST, digest_of, settings_differ
 from sm3.optim.torch.exchange import Shared, agree_on_maxima_
 from sm3.optim.torch.pieces import Meeting, Part, Piece
@@ -24,7 +24,8 @@ def step_(parts: Sequence[Part], meetings: Sequence[Meeting], memory: dict[Any, 
     """Step all pieces; those returned were stepped on copies, and another rank had a gradient."""
     counts: dict[int, Tensor] = {}
     for part in parts:
-        counted = step_pieces_([_as_kernels_see(piece) for piece in part.pieces], part.rule, part.kernel)
+        seen, rule = [_as_kernels_see(piece) for piece in part.pieces], cast(SM3Rule, part.rule)
+        counted = step_pieces_(seen, rule, part.kernel)
         counts |= {piece.index: row for piece, row in zip(part.pieces, counted, strict=True)}
     settled = [piece for meeting in meetings for piece in _agree_(meeting)]
     for meeting in meetings:
@@ -32,7 +33,7 @@ def step_(parts: Sequence[Part], meetings: Sequence[Meeting], memory: dict[Any, 
     for part in parts:
         if part.rule.cautious or part.rule.update_rms is not None:
             together = torch.stack([counts[piece.index] for piece in part.pieces])
-            finish_([_as_kernels_see(piece) for piece in part.pieces], part.rule, together)
+            finish_([_as_kernels_see(piece) for piece in part.pieces], cast(SM3Rule, part.rule), together)
     return settled
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from sm3.errors import StateMismatchError, explain
 from sm3.optim.rules import Rule, StateTensor
 from sm3.optim.rules.storage import BYTES_PER_ELEMENT
 from sm3.optim.torch import inputs
-from sm3.optim.torch.boxes import Box, distributed
+from sm3.optim.torch.boxes import Box, distributed, is_sharded
 
 
 def layout_of(rule: Rule) -> Rule:
@@ -62,6 +63,28 @@ def _zeros(declared: StateTensor, device: torch.device, box: Box | None) -> Tens
     if box is None or not declared.shape:  # counters are the same on every rank, and no DTensors in PyTorch's own, too
         return torch.zeros(declared.shape, dtype=dtype, device=device)
     return distributed(torch.zeros(box.lengths_of(declared), dtype=dtype, device=device), box, declared)
+
+
+def placed_copy(value: Tensor, declared: StateTensor, device: torch.device, box: Box | None) -> Tensor:
+    """A copy of a state tensor, whole or sharded in any way, as this parameter's is: whole, or this rank's part of it.
+
+    Where both are sharded otherwise all ranks must call it together.
+    """
+    sharded: Any = value if is_sharded(value) else None
+    if box is None or not declared.shape:
+        return _contiguous_copy(sharded.full_tensor() if sharded is not None else value, device)
+    placements = box.placements_of(declared)
+    if sharded is not None and (sharded.device_mesh, list(sharded.placements)) == (box.mesh, placements):
+        return distributed(_contiguous_copy(sharded.to_local(), device), box, declared)
+    whole = sharded.full_tensor() if sharded is not None else value
+    for axis, (first, last) in enumerate(box.ranges_of(declared)):
+        whole = whole.narrow(axis, first, last - first)
+    return distributed(_contiguous_copy(whole, device), box, declared)
+
+
+def _contiguous_copy(value: Tensor, device: torch.device) -> Tensor:
+    # Kernels see the state as flat memory.
+    return value.to(device=device, copy=True, memory_format=torch.contiguous_format)
 
 
 def bytes_here(param: Tensor, rule: Rule, box: Box | None) -> int:

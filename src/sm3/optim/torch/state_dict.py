@@ -17,6 +17,8 @@ from torch import Tensor
 from sm3.errors import Sm3Error, StateMismatchError, explain
 from sm3.optim.rules import Rule
 from sm3.optim.torch import inputs
+from sm3.optim.torch.boxes import Box
+from sm3.optim.torch.state import place_of, placed_copy
 
 if TYPE_CHECKING:
     from sm3.optim.torch.loop import RuleOptimizer
@@ -53,7 +55,7 @@ def load_(optimizer: RuleOptimizer, state_dict: Any) -> None:
                 "a state belongs to no parameter.", f"state of parameter {index!r}", "the groups' own indices"
             )
         param, name, rule = parameter_of[index]
-        state[param] = _validated(entry, name, param, rule)
+        state[param] = _validated(entry, name, param, rule, optimizer._box(name, param))
     optimizer.__setstate__({"state": _default(optimizer, state), "param_groups": groups})
     for after in optimizer._optimizer_load_state_dict_post_hooks.values():
         after(optimizer)
@@ -154,8 +156,8 @@ def _bare(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
-def _validated(entry: Any, name: str, param: Tensor, rule: Rule) -> dict[str, Tensor]:
-    """Copies of the state of one parameter, on its device, if it is exactly what the rule declares."""
+def _validated(entry: Any, name: str, param: Tensor, rule: Rule, box: Box | None) -> dict[str, Tensor]:
+    """Copies of the state of one parameter, where it belongs, if it is exactly what the rule declares."""
     declared = {tensor.name: tensor for tensor in rule.state(tuple(param.shape), inputs.dtype_name(param))}
     what = f"cannot load the state of parameter {name}."
     if not isinstance(entry, Mapping) or set(entry) != set(declared):
@@ -170,9 +172,7 @@ def _validated(entry: Any, name: str, param: Tensor, rule: Rule) -> dict[str, Te
             raise _mismatch(what, f"{key} is a {type(value).__name__}", expected)
         if tuple(value.shape) != tensor.shape or inputs.dtype_name(value) != tensor.dtype:
             raise _mismatch(what, f"{key} of shape {tuple(value.shape)}, {inputs.dtype_name(value)}", expected)
-        device = torch.device("cpu") if key == "step" else param.device
-        # Kernels see the state as flat memory.
-        loaded[key] = value.detach().to(device=device, copy=True, memory_format=torch.contiguous_format)
+        loaded[key] = placed_copy(value.detach(), tensor, place_of(tensor, param), box)
     return loaded
 
 

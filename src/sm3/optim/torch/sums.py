@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from sm3.optim.kernels.dispatch import shards_plan
 from sm3.optim.kernels.shard_plan import ShardPlan
 from sm3.optim.kernels.smmf_shards import SmmfShards
+from sm3.optim.rules import SMMFRule
 from sm3.optim.rules.panels import Cut
 from sm3.optim.torch.agreement import digest_of, settings_differ
 from sm3.optim.torch.exchange import Ranks
@@ -52,7 +53,7 @@ def _meet(meeting: Meeting, memory: dict[Any, Any]) -> list[Piece]:
             [piece.local for piece in members],
             [piece.grad for piece in members],
             [piece.state for piece in members],
-            members[0].rule,
+            cast(SMMFRule, members[0].rule),
             [piece.index for piece in members],
         )
         for members in groups
@@ -89,7 +90,7 @@ def _trade(ranks: Ranks, steps: Sequence[SmmfShards]) -> Iterable[Tensor]:
 
 
 def _plan(ranks: Ranks, members: Sequence[Piece], memory: dict[Any, Any]) -> ShardPlan:
-    rule = members[0].rule
+    rule = cast(SMMFRule, members[0].rule)
     kinds = tuple((piece.index, piece.box, piece.local.dtype, piece.grad.dtype) for piece in members)
     key = ranks, layout_of(rule), kinds
     plan: ShardPlan | None = memory.get(key)
