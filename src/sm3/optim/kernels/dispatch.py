@@ -25,7 +25,7 @@ from sm3.extras import require
 from sm3.optim.kernels.cpu import library
 from sm3.optim.kernels.cpu import sm3 as cpu_sm3
 from sm3.optim.kernels.cpu import smmf as cpu_smmf
-from sm3.optim.kernels.cpu.call import Memory, accumulator, addresses
+from sm3.optim.kernels.cpu.call import MOST_DRAWN, Memory, accumulator, addresses
 from sm3.optim.kernels.eager import smmf as eager_smmf
 from sm3.optim.kernels.eager.sm3 import sm3_step_
 from sm3.optim.kernels.eager.smmf import smmf_step_
@@ -130,12 +130,13 @@ def shards_plan(
             )
         )
     members = []
+    native = _native_shards(rule, cuts, params)
     for cut, param, grad, index in zip(cuts, params, grads, indices, strict=True):
-        columns = near_square(cut.numel, published=rule.published)[1]
+        rows, columns = near_square(cut.numel, published=rule.published)
         members.append(
             Member(
                 cut=cut,
-                height=eager_smmf.panel_height(columns),
+                height=library.panel_rows(rows, columns) if native else eager_smmf.panel_height(columns),
                 turn=index,
                 grad_bytes=exchanged_dtype(param, grad).itemsize,
                 number_bytes=accumulator(param.dtype).itemsize,
@@ -143,7 +144,19 @@ def shards_plan(
                 published=rule.published,
             )
         )
-    return ShardPlan(members, rank, len(cuts[0].holdings))
+    return ShardPlan(members, rank, len(cuts[0].holdings), native=native)
+
+
+def _native_shards(rule: SMMFRule, cuts: Sequence[Cut], params: Sequence[Tensor]) -> bool:
+    """Whether C++ steps these parameters. All ranks must come to the same answer, since it decides what a panel is."""
+    if rule.backend == "eager" or not all(map(_is_cpu, params)):
+        return False
+    if rule.backend == "cpu" or os.environ.get("SM3_REQUIRE_NATIVE") == "1":
+        library.library()
+    elif not library.available():
+        _say_once(library.why_not())
+        return False
+    return rule.rounding == "nearest" or max(cut.numel for cut in cuts) <= MOST_DRAWN
 
 
 def count_steps(counters: Sequence[Tensor]) -> None:

@@ -35,7 +35,6 @@ class Member:
     number_bytes: int  # of one sum
     moments: int  # 2, or 1 without a first moment
     published: bool = False
-    native: bool = False  # stepped by C++
 
     @cached_property
     def matrix(self) -> tuple[int, int]:
@@ -52,6 +51,16 @@ class Member:
     def sign_bytes(self, rank: int) -> int:
         """Of a rank's own bits, where every rank stores all."""
         return -(-self.cut.held(rank) // 8) if self.moments == 2 and self.cut.signs_shared else 0
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A panel that the rank holds in one run: it is stepped where it lies."""
+
+    member: int
+    panel: Panel
+    origin: int  # flat element e of the parameter is number e - origin of what the rank holds
+    owned: bool  # else another rank holds the same and sends the sums
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,10 @@ class Places:
 class ShardPlan:
     """The plan of one list of parameters, seen from one rank. Depends on no values; keep it while cuts stay."""
 
-    def __init__(self, members: Sequence[Member], rank: int, ranks: int):
+    def __init__(self, members: Sequence[Member], rank: int, ranks: int, *, native: bool = False):
         self.members, self.rank, self.ranks = tuple(members), rank, ranks
+        self.native = native  # stepped by C++
+        self.whole = list(self._whole())
         self.outgoing = [list(self._pieces(rank, other)) for other in range(ranks)]
         self.incoming = [list(self._pieces(other, rank)) for other in range(ranks)]
         self.places = [self._places(other) for other in range(ranks)]
@@ -109,6 +120,14 @@ class ShardPlan:
     def message_nbytes(self) -> int:
         """Of the longest message; shorter ones are filled up, so that one all-gather takes them."""
         return max((places.nbytes for places in self.places), default=0)
+
+    def _whole(self) -> Iterator[Whole]:
+        for number, member in enumerate(self.members):
+            for panel in member.panels:
+                blocks = panel.held_by(self.rank)
+                if blocks and panel.whole:
+                    origin = blocks[0].runs.start - blocks[0].local
+                    yield Whole(number, panel, origin, panel.owner == self.rank)
 
     def _pieces(self, sender: int, owner: int) -> Iterator[Piece]:
         at = 0

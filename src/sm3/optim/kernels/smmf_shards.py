@@ -14,32 +14,24 @@ them. Nothing here communicates: the caller does, once for all parameters.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sm3.optim.kernels.cpu import smmf_halves as cpu_smmf
 from sm3.optim.kernels.cpu.call import SERVED, accumulator
-from sm3.optim.kernels.eager.smmf import finish_, run_
-from sm3.optim.kernels.shard_plan import COUNTS, Piece, ShardPlan
+from sm3.optim.kernels.eager import smmf as eager_smmf
+from sm3.optim.kernels.shard_plan import Piece, ShardPlan
+from sm3.optim.kernels.shards import Shards
 from sm3.optim.kernels.sign_store import SignStore, empty_signs, from_bytes, to_bytes
 from sm3.optim.kernels.window import Job, Window
 from sm3.optim.rules.panels import Block, Panel, clip
 from sm3.optim.rules.smmf import SMMFRule
 
-# Elements of assembled panels that are in memory at a time, above which they are stepped and dropped (chosen: 16 MiB
+# Elements of copied rows at which those in memory are stepped and dropped (chosen: 16 MiB
 # of gradient and as much of the parameter).
-_ASSEMBLED_NUMEL = 1 << 22
-
-
-@dataclass
-class _Shard:
-    """What this rank holds of one parameter, flat."""
-
-    number: int
-    param: Tensor
-    grad: Tensor
-    signs: SignStore | None
+_COPIED_NUMEL = 1 << 22
 
 
 class SmmfShards:
@@ -59,12 +51,18 @@ class SmmfShards:
         rule: SMMFRule,
         indices: Sequence[int],  # position of each parameter in the optimizer, a key of stochastic rounding
     ):
-        self.plan, self.rule, self.params, self.states, self.indices = plan, rule, params, states, indices
+        self.plan, self._params = plan, params
+        self._shards = Shards(
+            plan,
+            [param.detach().reshape(-1) for param in params],
+            [_flat_gradient(param, grad) for param, grad in zip(params, grads, strict=True)],
+            [_sign_store(plan, number, state) for number, state in enumerate(states)],
+            states,
+            rule,
+            indices,
+        )
         self._device = params[0].device
-        self._shards = [
-            _Shard(number, param.detach().reshape(-1), _flat_gradient(param, grad), self._signs(number))
-            for number, (param, grad) in enumerate(zip(params, grads, strict=True))
-        ]
+        self._kernels: Any = cpu_smmf if plan.native else eager_smmf
 
     def pieces(self) -> Tensor:
         """Bytes for all ranks, one after another, `plan.sent[r]` for rank r."""
@@ -72,41 +70,35 @@ class SmmfShards:
         buffer = self._bytes(sum(sent))
         for part, pieces in zip(torch.split(buffer, sent), self.plan.outgoing, strict=True):
             for piece in pieces:
-                shard = self._shards[piece.member]
-                grad = torch.cat([_local(shard.grad, block) for block in piece.blocks])
-                part[piece.at : piece.at + piece.grad_nbytes] = grad.view(torch.uint8)
-                if shard.signs is not None:
-                    bits = torch.cat([shard.signs.read(block) for block in piece.blocks])
+                grad, signs = self._shards.grads[piece.member], self._shards.signs[piece.member]
+                values = torch.cat([_local(grad, block) for block in piece.blocks])
+                part[piece.at : piece.at + piece.grad_nbytes] = values.view(torch.uint8)
+                if signs is not None:
+                    bits = torch.cat([signs.read(block) for block in piece.blocks])
                     start = piece.at + piece.grad_nbytes
                     part[start : start + piece.sign_nbytes] = to_bytes(bits)
         return buffer
 
     def panels_(self, incoming: Tensor) -> Tensor:
-        """Step everything; the message to all ranks.
+        """Step everything; the message to all ranks, `plan.message_nbytes` bytes.
 
         incoming : what each rank had for this one in `pieces()`, one after another, `plan.received[r]` bytes of rank r
         """
         message = self._bytes(self.plan.message_nbytes)
-        places = self.plan.places[self.plan.rank]
-        counts = message[: 8 * COUNTS * len(self._shards)].view(torch.int64).view(-1, COUNTS)
-        batch: list[tuple[Job, Panel | None]] = []
-        waiting = 0
-        for job, panel in self._jobs(incoming, message):
+        self._kernels.step_whole_(self._shards, message)
+        batch: list[tuple[Job, Panel]] = []
+        for job, panel in self._copied(incoming, message):
             batch.append((job, panel))
-            waiting += job.window.param.numel() if panel is not None else 0
-            if waiting >= _ASSEMBLED_NUMEL:
-                self._run(batch, counts)
-                batch, waiting = [], 0
-        self._run(batch, counts)
-        for number, at in places.signs.items():
-            signs, holding = self._shards[number].signs, self.plan.members[number].cut.holdings[self.plan.rank]
-            assert signs is not None
-            bits = torch.cat([signs.read(block) for block in clip(holding, 0, self.plan.members[number].cut.numel)])
-            packed = to_bytes(bits)
+            if sum(job.window.param.numel() for job, _ in batch) >= _COPIED_NUMEL:
+                self._step_copies(batch, message)
+                batch = []
+        self._step_copies(batch, message)
+        for number, at in self.plan.places[self.plan.rank].signs.items():
+            packed = to_bytes(torch.cat([self._signs(number).read(block) for block in self._blocks(number)]))
             message[at : at + packed.numel()] = packed
-        for param, shard in zip(self.params, self._shards, strict=True):
+        for param, flat in zip(self._params, self._shards.params, strict=True):
             if not param.is_contiguous():
-                param.copy_(shard.param.view(param.shape))
+                param.copy_(flat.view(param.shape))
         return message
 
     def finish_(self, gathered: Tensor) -> None:
@@ -114,13 +106,7 @@ class SmmfShards:
 
         gathered : (ranks, plan.message_nbytes), the messages of all ranks
         """
-        head = gathered[:, : 8 * COUNTS * len(self._shards)].contiguous().view(torch.int64)
-        counts = head.view(self.plan.ranks, -1, COUNTS).sum(0)
-        records = [
-            [self._record(gathered[panel.owner], number, panel) for panel in member.panels]
-            for number, member in enumerate(self.plan.members)
-        ]
-        finish_(self.plan.members, self.states, self.rule, self.indices, records, counts)
+        self._kernels.finish_(self._shards, gathered)
         for rank, places in enumerate(self.plan.places):
             for number, at in places.signs.items() if rank != self.plan.rank else ():
                 self._take_signs(number, rank, gathered[rank, at:])
@@ -128,86 +114,86 @@ class SmmfShards:
     def _bytes(self, nbytes: int) -> Tensor:
         return torch.zeros(nbytes, dtype=torch.uint8, device=self._device)
 
-    def _signs(self, number: int) -> SignStore | None:
-        if self.rule.beta is None:
-            return None
+    def _signs(self, number: int) -> SignStore:
+        signs = self._shards.signs[number]
+        assert signs is not None
+        return signs
+
+    def _blocks(self, number: int, rank: int | None = None) -> list[Block]:
+        """All that a rank holds, in the order of its memory."""
         cut = self.plan.members[number].cut
-        numel = cut.numel if cut.signs_shared else cut.held(self.plan.rank)
-        return SignStore(self.states[number]["m_sign"], numel, cut.signs_shared)
+        return clip(cut.holdings[self.plan.rank if rank is None else rank], 0, cut.numel)
 
-    def _record(self, message: Tensor, number: int, panel: Panel) -> Tensor:
-        at = self.plan.places[panel.owner].records[number, panel.number]
-        member, dtype = self.plan.members[number], self.states[number]["v_row"].dtype
-        return message[at : at + member.record_numel(panel) * member.number_bytes].view(dtype)
-
-    def _jobs(self, incoming: Tensor, message: Tensor) -> Iterator[tuple[Job, Panel | None]]:
-        """Rows to step: in place where this rank holds a whole panel; else on copies, and then with their panel."""
+    def _copied(self, incoming: Tensor, message: Tensor) -> Iterator[tuple[Job, Panel]]:
+        """Rows of which this rank holds some elements: all of the panel if it owns it, else those rows alone."""
         arrived: dict[tuple[int, int], list[tuple[Piece, Tensor]]] = {}
         for part, pieces in zip(torch.split(incoming, self.plan.received), self.plan.incoming, strict=True):
             for piece in pieces:
                 arrived.setdefault((piece.member, piece.panel.number), []).append((piece, part))
-        for shard, member in zip(self._shards, self.plan.members, strict=True):
+        for number, member in enumerate(self.plan.members):
             for panel in member.panels:
                 blocks = panel.held_by(self.plan.rank)
-                if not blocks:
+                if panel.whole or not blocks:
                     continue
-                owned = panel.owner == self.plan.rank
-                record = self._record(message, shard.number, panel) if owned else None
-                if panel.whole:
-                    yield Job(shard.number, self._in_place(shard, blocks[0]), panel.first, panel.last, record), None
-                elif owned:
-                    window = self._copy(shard, panel, panel.first, panel.last)
-                    for piece, part in arrived[shard.number, panel.number]:
+                if panel.owner == self.plan.rank:
+                    window = self._copy(number, panel, panel.first, panel.last)
+                    for piece, part in arrived.get((number, panel.number), ()):
                         _take_piece(window, piece, part)
-                    yield Job(shard.number, window, panel.first, panel.last, record), panel
+                    record = self._shards.record(message, number, panel)
+                    yield Job(number, window, panel.first, panel.last, record), panel
                 else:
                     columns = member.matrix[1]
                     first = min(block.runs.start for block in blocks) // columns
                     last = -(-max(block.runs.start + block.runs.span for block in blocks) // columns)
-                    yield Job(shard.number, self._copy(shard, panel, first, last), first, last, None), panel
+                    yield Job(number, self._copy(number, panel, first, last), first, last, None), panel
 
-    def _in_place(self, shard: _Shard, block: Block) -> Window:
-        origin = block.runs.start - block.local
-        if shard.signs is None:
-            return Window(shard.param, shard.grad, origin, None, 0, 0)
-        signs = shard.signs
-        return Window(shard.param, shard.grad, origin, signs.packed, signs.numel, 0 if signs.shared else origin)
-
-    def _copy(self, shard: _Shard, panel: Panel, first: int, last: int) -> Window:
+    def _copy(self, number: int, panel: Panel, first: int, last: int) -> Window:
         """Rows with what this rank holds of them, zeros elsewhere."""
-        member = self.plan.members[shard.number]
+        member, signs = self.plan.members[number], self._shards.signs[number]
         columns = member.matrix[1]
         start, stop = first * columns, min(last * columns, member.cut.numel)
-        param, grad = shard.param.new_zeros(stop - start), shard.grad.new_zeros(stop - start)
         bits_from = start - start % 8
-        signs = None if shard.signs is None else empty_signs(stop - bits_from, self._device)
-        window = Window(param, grad, start, signs, stop - bits_from, bits_from)
+        window = Window(
+            self._shards.params[number].new_zeros(stop - start),
+            self._shards.grads[number].new_zeros(stop - start),
+            start,
+            None if signs is None else empty_signs(stop - bits_from, self._device),
+            stop - bits_from,
+            bits_from,
+        )
         for block in panel.held_by(self.plan.rank):
-            shape = block.runs.count, block.runs.length
-            _strided(param, start, block).copy_(_local(shard.param, block).view(shape))
-            _strided(grad, start, block).copy_(_local(shard.grad, block).view(shape))
-            if shard.signs is not None:
-                _bits_of(window).write_(block, shard.signs.read(block))
+            for rows, held in ((window.param, self._shards.params[number]), (window.grad, self._shards.grads[number])):
+                place = _strided(rows, start, block)
+                place.copy_(_local(held, block).view(place.shape))
+            if signs is not None:
+                _bits_of(window).write_(block, signs.read(block))
         return window
 
-    def _run(self, batch: Sequence[tuple[Job, Panel | None]], counts: Tensor) -> None:
-        run_(self.plan.members, self.states, self.rule, self.indices, [job for job, _ in batch], counts)
+    def _step_copies(self, batch: Sequence[tuple[Job, Panel]], message: Tensor) -> None:
+        """Step, and keep what belongs to this rank."""
+        self._kernels.step_copies_(self._shards, [job for job, _ in batch], message)
         for job, panel in batch:
-            shard = self._shards[job.member]
-            for block in panel.held_by(self.plan.rank) if panel is not None else ():
+            signs = self._shards.signs[job.member]
+            for block in panel.held_by(self.plan.rank):
                 stepped = _strided(job.window.param, job.window.origin, block)
-                _local(shard.param, block).view(stepped.shape).copy_(stepped)
-                if shard.signs is not None:
-                    shard.signs.write_(block, _bits_of(job.window).read(block))
+                _local(self._shards.params[job.member], block).view(stepped.shape).copy_(stepped)
+                if signs is not None:
+                    signs.write_(block, _bits_of(job.window).read(block))
 
     def _take_signs(self, number: int, rank: int, packed: Tensor) -> None:
         """The bits of what another rank holds."""
-        signs, cut = self._shards[number].signs, self.plan.members[number].cut
-        assert signs is not None
-        numel = cut.held(rank)
+        numel = self.plan.members[number].cut.held(rank)
         bits = from_bytes(packed[: -(-numel // 8)], numel)
-        for block in clip(cut.holdings[rank], 0, cut.numel):
-            signs.write_(block, bits[block.local : block.local + block.runs.numel])
+        for block in self._blocks(number, rank):
+            self._signs(number).write_(block, bits[block.local : block.local + block.runs.numel])
+
+
+def _sign_store(plan: ShardPlan, number: int, state: dict[str, Tensor]) -> SignStore | None:
+    member = plan.members[number]
+    if member.moments == 1:
+        return None
+    numel = member.cut.numel if member.cut.signs_shared else member.cut.held(plan.rank)
+    return SignStore(state["m_sign"], numel, member.cut.signs_shared)
 
 
 def exchanged_dtype(param: Tensor, grad: Tensor) -> torch.dtype:

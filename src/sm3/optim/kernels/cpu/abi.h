@@ -13,7 +13,7 @@
 #endif
 
 // Raised whenever a struct or the meaning of a field changes; library.py refuses another number.
-constexpr int32_t SM3K_ABI = 3;
+constexpr int32_t SM3K_ABI = 4;
 constexpr int32_t SM3K_MAX_RANK = 8;
 
 enum sm3k_dtype : int32_t { SM3K_FLOAT32 = 0, SM3K_BFLOAT16 = 1, SM3K_FLOAT16 = 2, SM3K_FLOAT64 = 3 };
@@ -54,6 +54,19 @@ struct sm3k_smmf_tensor {
     float *rms;                 // null unless update_rms
 };
 
+// Some rows of a tensor, stepped where they lie: in the tensor, in a part of it, in a copy. Addresses are those that flat
+// element 0, and its sign, would have.
+struct sm3k_smmf_rows {
+    int64_t tensor;             // position in the list; its own param, grad, signs are not looked at
+    void *param;
+    const void *grad;
+    uint8_t *m_sign;
+    int64_t sign_run, sign_stride;
+    int64_t first, last;        // rows, all of one panel
+    void *record;               // sums: rows, columns of the second moment, then of the first; null: nobody wants them
+    int64_t *counts;            // added to: entries kept, squares, whether any update is not 0; null with `record`
+};
+
 struct sm3k_hyper {
     double lr, weight_decay, eps;
     double beta;                // SM3: momentum; SMMF: beta
@@ -71,6 +84,12 @@ SM3K_EXPORT const char *sm3k_isa();
 SM3K_EXPORT int32_t sm3k_set_isa(const char *name);     // "auto", "generic", "avx2", "avx512"; not during a step
 SM3K_EXPORT int32_t sm3k_sm3_step(const sm3k_sm3_tensor *tensors, int64_t count, const sm3k_hyper *hyper, int32_t threads);
 SM3K_EXPORT int32_t sm3k_smmf_step(const sm3k_smmf_tensor *tensors, int64_t count, const sm3k_hyper *hyper, int32_t threads);
+// The first half of a step: parameters and signs are new; of the factors, only columns are still the old ones.
+SM3K_EXPORT int32_t sm3k_smmf_rows_step(const sm3k_smmf_tensor *tensors, int64_t count, const sm3k_smmf_rows *rows, int64_t rows_count,
+                                        const sm3k_hyper *hyper, int32_t threads);
+// The second half: factors from the records of all panels of all tensors, in order; `kept`, `rms` from 3 counts of each.
+SM3K_EXPORT int32_t sm3k_smmf_finish(const sm3k_smmf_tensor *tensors, int64_t count, const void *const *records, const int64_t *counts,
+                                     const sm3k_hyper *hyper, int32_t threads);
 // Adds 1 to each of `count` step counters.
 SM3K_EXPORT void sm3k_count(int64_t *const *steps, int64_t count);
 // Rows of a panel: depends on the shape only, never on threads or instruction set.

@@ -31,7 +31,7 @@ _PLAIN = {Tensor, torch.nn.Parameter}
 # State whose dtype does not follow the parameter's.
 _FIXED = {"step": torch.int64, "kept": torch.int64, "m_sign": torch.uint8, "rms": torch.float32}
 # Element numbers of stochastic rounding are halved to 32 bits in the library.
-_MOST_DRAWN = (1 << 33) - 64
+MOST_DRAWN = (1 << 33) - 64
 
 _dtype, _shape, _is_inference = attrgetter("dtype"), attrgetter("shape"), Tensor.is_inference
 _address, _is_contiguous, _is_neg, _dim, _numel = (
@@ -79,7 +79,7 @@ def served_as_one(lists: Lists, rule: Rule) -> bool:
     for name, column in lists.columns.items():
         if not set(map(_dtype, column)) <= {_FIXED.get(name, number)} or not all(map(_is_contiguous, column)):
             return False
-    return rule.rounding == "nearest" or max(map(_numel, lists.params)) <= _MOST_DRAWN
+    return rule.rounding == "nearest" or max(map(_numel, lists.params)) <= MOST_DRAWN
 
 
 def _pairs_served(lists: Lists) -> bool:
@@ -153,7 +153,7 @@ def who_steps(param: Tensor, grad: Tensor, state: Mapping[str, Tensor], rule: Ru
     for name, tensor in state.items():
         if tensor.dtype is not _FIXED.get(name, number) or not tensor.is_contiguous():
             return EAGER
-    if rule.rounding == "stochastic" and param.numel() > _MOST_DRAWN:
+    if rule.rounding == "stochastic" and param.numel() > MOST_DRAWN:
         return EAGER
     direct = (param.dtype, grad.dtype) in SERVED and param.is_contiguous() and grad.is_contiguous()
     return DIRECT if direct and not grad.is_neg() else COPY
@@ -230,26 +230,40 @@ def run(
     function: Callable[..., int], table: Table, lists: Lists, rule: Rule, hyper: Mapping[str, float], grad_scale: float
 ) -> None:
     """One call of the library."""
-    settings = library.Hyper(
+    settings = settings_of(rule, lists.params[0].dtype, lists.grads[0].dtype, hyper, grad_scale)
+    check(function(table.ctypes.data, len(table), ctypes.byref(settings), torch.get_num_threads()))
+    written(lists.params)
+
+
+def settings_of(
+    rule: Rule, param: torch.dtype, grad: torch.dtype, hyper: Mapping[str, float], grad_scale: float = 1.0
+) -> library.Hyper:
+    """The settings of a call as a C struct; `hyper`: those that not every rule has."""
+    return library.Hyper(
         lr=rule.lr,
         weight_decay=rule.weight_decay,
         grad_scale=grad_scale,
         update_rms=rule.update_rms or 0.0,
         seed=rule.seed,
-        param_dtype=_CODES[lists.params[0].dtype],
-        grad_dtype=_CODES[lists.grads[0].dtype],
+        param_dtype=_CODES[param],
+        grad_dtype=_CODES[grad],
         stochastic=rule.rounding == "stochastic",
         cautious=rule.cautious,
         maximize=rule.maximize,
         **hyper,
     )
-    result = function(table.ctypes.data, len(table), ctypes.byref(settings), torch.get_num_threads())
+
+
+def check(result: int) -> None:
+    """Raise where the library says that it did nothing."""
     if result == library.OUT_OF_MEMORY:
         raise MemoryError("the CPU kernels found no memory for their column vectors; no parameter was changed")
     if result < 0:
         raise AssertionError(f"the CPU kernels refused a parameter list (result {result}); please report this")
-    # Autograd must know that these were written, or it would use a saved parameter that is no longer what it was.
-    params = lists.params
+
+
+def written(params: Sequence[Tensor]) -> None:
+    """Autograd must know that these were written, or it would use a saved parameter that is no longer what it was."""
     increment_version(
         [param for param in params if not param.is_inference()] if any(map(_is_inference, params)) else params
     )

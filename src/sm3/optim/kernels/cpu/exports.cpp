@@ -55,10 +55,14 @@ Settings digest(const sm3k_hyper &hyper) {
     return s;
 }
 
+bool usable(int64_t count, const void *tensors, const sm3k_hyper *hyper, int32_t threads) {
+    if (count < 0 || (count > 0 && !tensors) || !hyper || threads < 1) return false;
+    return known(hyper->param_dtype, hyper->grad_dtype);
+}
+
 template <class T> int32_t step(const T *tensors, int64_t count, const sm3k_hyper *hyper, int32_t threads,
                                 int32_t (*list)(const Kernels &, const T *, int64_t, const sm3k_hyper &, const Settings &, int32_t)) {
-    if (count < 0 || (count > 0 && !tensors) || !hyper || threads < 1) return SM3K_BAD_ARGUMENT;
-    if (!known(hyper->param_dtype, hyper->grad_dtype)) return SM3K_BAD_ARGUMENT;
+    if (!usable(count, tensors, hyper, threads)) return SM3K_BAD_ARGUMENT;
     return list(kernels(), tensors, count, *hyper, digest(*hyper), threads);
 }
 
@@ -81,6 +85,18 @@ int32_t sm3k_sm3_step(const sm3k_sm3_tensor *tensors, int64_t count, const sm3k_
 
 int32_t sm3k_smmf_step(const sm3k_smmf_tensor *tensors, int64_t count, const sm3k_hyper *hyper, int32_t threads) {
     return step(tensors, count, hyper, threads, smmf_list);
+}
+
+int32_t sm3k_smmf_rows_step(const sm3k_smmf_tensor *tensors, int64_t count, const sm3k_smmf_rows *rows, int64_t rows_count,
+                            const sm3k_hyper *hyper, int32_t threads) {
+    if (!usable(count, tensors, hyper, threads) || rows_count < 0 || (rows_count > 0 && !rows)) return SM3K_BAD_ARGUMENT;
+    return smmf_rows(kernels(), tensors, count, rows, rows_count, *hyper, digest(*hyper), threads);
+}
+
+int32_t sm3k_smmf_finish(const sm3k_smmf_tensor *tensors, int64_t count, const void *const *records, const int64_t *counts,
+                         const sm3k_hyper *hyper, int32_t threads) {
+    if (!usable(count, tensors, hyper, threads) || (count > 0 && (!records || !counts))) return SM3K_BAD_ARGUMENT;
+    return smmf_finish(kernels(), tensors, count, records, counts, *hyper, digest(*hyper), threads);
 }
 
 void sm3k_count(int64_t *const *steps, int64_t count) {

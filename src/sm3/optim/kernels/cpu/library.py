@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sm3.errors import MissingExtraError, SettingError, explain
 
-ABI = 3  # SM3K_ABI of abi.h
+ABI = 4  # SM3K_ABI of abi.h
 MAX_RANK = 8  # SM3K_MAX_RANK
 ISAS = ("generic", "avx2", "avx512")
 
@@ -66,6 +66,8 @@ def _declare(library: ctypes.CDLL) -> None:
     library.sm3k_set_isa.argtypes = [c_char_p]
     for step in (library.sm3k_sm3_step, library.sm3k_smmf_step):
         step.argtypes = [c_void_p, c_int64, POINTER(Hyper), c_int32]
+    library.sm3k_smmf_rows_step.argtypes = [c_void_p, c_int64, c_void_p, c_int64, POINTER(Hyper), c_int32]
+    library.sm3k_smmf_finish.argtypes = [c_void_p, c_int64, c_void_p, c_void_p, POINTER(Hyper), c_int32]
     library.sm3k_count.argtypes = [c_void_p, c_int64]
     library.sm3k_count.restype = None
     library.sm3k_panel_rows.argtypes = [c_int64, c_int64]
@@ -119,6 +121,11 @@ def isa() -> str:
 def set_isa(name: str) -> None:
     """Use another instruction set from now on; for tests. Not while a step runs."""
     _set_isa(library(), name)
+
+
+def panel_rows(rows: int, columns: int) -> int:
+    """Rows of a panel of a (rows, columns) matrix."""
+    return int(library().sm3k_panel_rows(rows, columns))
 
 
 def count(steps: NDArray[np.int64]) -> None:

@@ -9,6 +9,17 @@
 int32_t sm3_list(const Kernels &, const sm3k_sm3_tensor *, int64_t count, const sm3k_hyper &, const Settings &, int32_t threads);
 int32_t smmf_list(const Kernels &, const sm3k_smmf_tensor *, int64_t count, const sm3k_hyper &, const Settings &, int32_t threads);
 
+// Two halves of an SMMF step, between which others may step other rows.
+int32_t smmf_rows(const Kernels &, const sm3k_smmf_tensor *, int64_t count, const sm3k_smmf_rows *, int64_t rows_count, const sm3k_hyper &,
+                  const Settings &, int32_t threads);
+int32_t smmf_finish(const Kernels &, const sm3k_smmf_tensor *, int64_t count, const void *const *records, const int64_t *counts,
+                    const sm3k_hyper &, const Settings &, int32_t threads);
+
+// What they share with the whole step: settings and tasks as SMMF reads them, scratch of a panel.
+Settings smmf_settings(const sm3k_hyper &, const Settings &);
+SmmfTask smmf_task(const sm3k_smmf_tensor &, const sm3k_hyper &, const Settings &);
+int64_t smmf_panel_bytes(int64_t cols, bool wide);
+
 struct NoiseKey { uint32_t low, high; };
 
 // As NoiseKey.words of kernels/eager/rounding.py: SplitMix64's finaliser (Steele, Lea, Flood 2014), three times.

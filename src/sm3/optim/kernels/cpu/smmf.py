@@ -11,7 +11,7 @@ of another dtype than declared.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import prod
 
@@ -49,14 +49,7 @@ def smmf_step_(
         return _table(lists, rule.published)
 
     def call(table: Table, lists: Lists) -> None:
-        hyper = {
-            "eps": rule.eps,
-            "beta": -1.0 if rule.beta is None else rule.beta,
-            "growth_rate": rule.growth_rate,
-            "decay_rate": rule.decay_rate,
-            "published": rule.published,
-        }
-        run(library.library().sm3k_smmf_step, table, lists, rule, hyper, grad_scale)
+        run(library.library().sm3k_smmf_step, table, lists, rule, own_settings(rule), grad_scale)
 
     step(
         Lists(params, grads, states, indices),
@@ -73,6 +66,17 @@ def smmf_step_(
     )
 
 
+def own_settings(rule: SMMFRule) -> dict[str, float]:
+    """The settings that only SMMF has, by their names in abi.h."""
+    return {
+        "eps": rule.eps,
+        "beta": -1.0 if rule.beta is None else rule.beta,
+        "growth_rate": rule.growth_rate,
+        "decay_rate": rule.decay_rate,
+        "published": rule.published,
+    }
+
+
 def _fill_columns(lists: Lists) -> None:
     states = lists.states
     for name in ("step", "kept", "rms", *_FACTORS):
@@ -82,15 +86,22 @@ def _fill_columns(lists: Lists) -> None:
 
 def _table(lists: Lists, published: bool) -> Table:
     """One row per parameter."""
-    table, columns = _template(lists.shapes(), published).copy(), lists.columns
+    table = state_table(lists.shapes(), published, lists.columns, lists.indices)
     table[:, PARAM] = addresses(lists.params)
     table[:, GRAD] = addresses(lists.grads)
-    table[:, _STEP] = addresses(columns["step"])
-    table[:, _INDEX] = lists.indices
-    for name, column in (("kept", _KEPT), ("rms", _RMS)):
-        if name in columns:
-            table[:, column] = addresses(columns[name])
-    for name, column in _FACTORS.items():
+    return table
+
+
+def state_table(
+    shapes: tuple[tuple[int, ...], ...],
+    published: bool,
+    columns: Mapping[str, Sequence[Tensor]],
+    indices: Sequence[int],
+) -> Table:
+    """The same without parameters and gradients."""
+    table = _template(shapes, published).copy()
+    table[:, _INDEX] = indices
+    for name, column in {"step": _STEP, "kept": _KEPT, "rms": _RMS, **_FACTORS}.items():
         if name in columns:
             table[:, column] = addresses(columns[name])
     return table
@@ -100,11 +111,11 @@ def _table(lists: Lists, published: bool) -> Table:
 def _template(shapes: tuple[tuple[int, ...], ...], published: bool) -> Table:
     """What shapes alone say of a table."""
     table = np.zeros((len(shapes), _WIDTH), np.int64)
-    table[:, _GEOMETRY] = [_geometry(shape, published) for shape in shapes]
+    table[:, _GEOMETRY] = [geometry(shape, published) for shape in shapes]
     return table
 
 
-def _geometry(shape: tuple[int, ...], published: bool) -> tuple[int, int, int, int, int]:
+def geometry(shape: tuple[int, ...], published: bool) -> tuple[int, int, int, int, int]:
     """Elements, the matrix, and where signs lie: length of a run without padding, bits from one run to the next."""
     numel = prod(shape)
     rows, columns = near_square(numel, published=published)

@@ -32,7 +32,26 @@ struct List {
     }
 };
 
-SmmfTask task_of(const sm3k_smmf_tensor &tensor, const sm3k_hyper &hyper, const Settings &settings) {
+bool usable(const sm3k_smmf_tensor &t, bool first, bool masked, bool held) {
+    if (!t.step || (masked && !t.kept) || (held && !t.rms) || t.numel < 0 || t.rows < 0 || t.cols < 1) return false;
+    if (t.numel == 0) return t.rows == 0;
+    // The missing tail is less than a row, at the end of the last one.
+    if (t.rows * t.cols < t.numel || (t.rows - 1) * t.cols >= t.numel) return false;
+    if (!t.param || !t.grad || !t.v_row || !t.v_col) return false;
+    if (!first) return true;
+    return t.m_row && t.m_col && t.m_sign && t.sign_run > 0 && t.sign_stride >= t.sign_run;
+}
+
+}  // namespace
+
+Settings smmf_settings(const sm3k_hyper &hyper, const Settings &given) {
+    Settings settings = given;
+    settings.first_moment = hyper.beta >= 0.0;
+    settings.cautious = settings.cautious && settings.first_moment;
+    return settings;
+}
+
+SmmfTask smmf_task(const sm3k_smmf_tensor &tensor, const sm3k_hyper &hyper, const Settings &settings) {
     SmmfTask task{};
     const int64_t step = *tensor.step;
     const NoiseKey key = noise_key(hyper.seed, step, tensor.index);
@@ -59,30 +78,20 @@ SmmfTask task_of(const sm3k_smmf_tensor &tensor, const sm3k_hyper &hyper, const 
     return task;
 }
 
-bool usable(const sm3k_smmf_tensor &t, bool first, bool masked, bool held) {
-    if (!t.step || (masked && !t.kept) || (held && !t.rms) || t.numel < 0 || t.rows < 0 || t.cols < 1) return false;
-    if (t.numel == 0) return t.rows == 0;
-    // The missing tail is less than a row, at the end of the last one.
-    if (t.rows * t.cols < t.numel || (t.rows - 1) * t.cols >= t.numel) return false;
-    if (!t.param || !t.grad || !t.v_row || !t.v_col) return false;
-    if (!first) return true;
-    return t.m_row && t.m_col && t.m_sign && t.sign_run > 0 && t.sign_stride >= t.sign_run;
+int64_t smmf_panel_bytes(int64_t cols, bool wide) {
+    return 2 * padded(cols) * (wide ? 8 : 4) + MAX_TILE * padded(cols) / 16 * int64_t(sizeof(uint16_t));
 }
-
-}  // namespace
 
 int32_t smmf_list(const Kernels &kernels, const sm3k_smmf_tensor *tensors, int64_t count, const sm3k_hyper &hyper,
                   const Settings &given, int32_t threads) {
-    Settings settings = given;
-    settings.first_moment = hyper.beta >= 0.0;
-    settings.cautious = settings.cautious && settings.first_moment;
+    const Settings settings = smmf_settings(hyper, given);
     for (int64_t t = 0; t < count; ++t)
         if (!usable(tensors[t], settings.first_moment, settings.cautious, settings.held)) return SM3K_BAD_ARGUMENT;
     List list{kernels, tensors, settings, hyper.param_dtype == SM3K_FLOAT64, nullptr, nullptr, {false}};
     list.tasks.reset(new (std::nothrow) SmmfTask[size_t(count)]);
     list.reports.reset(new (std::nothrow) Report[size_t(count)]);
     if (!list.tasks || !list.reports) return SM3K_OUT_OF_MEMORY;
-    for (int64_t t = 0; t < count; ++t) list.tasks[size_t(t)] = task_of(tensors[t], hyper, settings);
+    for (int64_t t = 0; t < count; ++t) list.tasks[size_t(t)] = smmf_task(tensors[t], hyper, settings);
     Plan plan{};
     plan.self = &list;
     plan.tensors = count;
@@ -90,8 +99,7 @@ int32_t smmf_list(const Kernels &kernels, const sm3k_smmf_tensor *tensors, int64
     plan.cols = [](void *self, int64_t t) { return static_cast<List *>(self)->tasks[size_t(t)].cols; };
     plan.panel_bytes = [](void *self, int64_t t) {
         const List &l = *static_cast<List *>(self);
-        const int64_t cols = padded(l.tasks[size_t(t)].cols);
-        return 2 * cols * (l.wide ? 8 : 4) + MAX_TILE * cols / 16 * int64_t(sizeof(uint16_t));
+        return smmf_panel_bytes(l.tasks[size_t(t)].cols, l.wide);
     };
     plan.shared_bytes = [](void *, int64_t) { return int64_t(0); };
     plan.begin = [](void *, int64_t, void *) {};

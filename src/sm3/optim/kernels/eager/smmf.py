@@ -27,6 +27,7 @@ from sm3.optim.kernels.eager.storage import read_signs, write_signs_
 from sm3.optim.kernels.eager.tiles import TILE_NUMEL, Tile, gradient_tile, tiles
 from sm3.optim.kernels.eager.update_rms import UpdateRms
 from sm3.optim.kernels.shard_plan import Member
+from sm3.optim.kernels.shards import Shards
 from sm3.optim.kernels.window import Job, Window
 from sm3.optim.rules.panels import Panel, Runs
 from sm3.optim.rules.shapes import near_square
@@ -52,37 +53,34 @@ def smmf_step_(
             step.finish_(step.run_(window, first, last) for first, last in panel_rows_of(numel, rule))
 
 
-def run_(
-    members: Sequence[Member],
-    states: Sequence[dict[str, Tensor]],
-    rule: SMMFRule,
-    indices: Sequence[int],
-    jobs: Iterable[Job],
-    counts: Tensor,  # (members, 3) int64; what is counted is added
-) -> None:
-    """Step some rows of some parameters; sums go to the jobs' records. Factors stay as they are."""
+def step_whole_(shards: Shards, message: Tensor) -> None:
+    """Step the panels that this rank holds, where they lie; sums and counts go to its message. Factors stay."""
+    step_copies_(shards, [shards.in_place(whole, message) for whole in shards.plan.whole], message)
+
+
+def step_copies_(shards: Shards, jobs: Sequence[Job], message: Tensor) -> None:
+    """The same, of rows that lie elsewhere."""
+    counts = shards.counts(message)
     for job in jobs:
-        step = SmmfStep(members[job.member].cut.numel, states[job.member], rule, indices[job.member])
+        number = job.member
+        numel = shards.plan.members[number].cut.numel
+        step = SmmfStep(numel, shards.states[number], shards.rule, shards.indices[number])
         panel = step.run_(job.window, job.first, job.last)
         if job.record is not None:
             torch.cat([sums for moment in panel.moments for sums in moment], out=job.record)
-            counts[job.member] += step.counts()
+            counts[number] += step.counts()
 
 
-def finish_(
-    members: Sequence[Member],
-    states: Sequence[dict[str, Tensor]],
-    rule: SMMFRule,
-    indices: Sequence[int],
-    records: Sequence[Sequence[Tensor]],  # of each parameter, of all its panels in their order
-    counts: Tensor,  # (members, 3) int64, of all panels
-) -> None:
-    """New factors, and the state of what was counted."""
-    for member, state, index, panels, counted in zip(members, states, indices, records, counts, strict=True):
+def finish_(shards: Shards, gathered: Tensor) -> None:
+    """New factors, and the state of what was counted, from all ranks' messages."""
+    counts = shards.counts(gathered).sum(0)
+    for number, (member, state) in enumerate(zip(shards.plan.members, shards.states, strict=True)):
         if member.cut.numel > 0:
-            step = SmmfStep(member.cut.numel, state, rule, index)
-            step.set_counts(counted)
-            step.finish_(_sums_in(record, panel, member) for panel, record in zip(member.panels, panels, strict=True))
+            step = SmmfStep(member.cut.numel, state, shards.rule, shards.indices[number])
+            step.set_counts(counts[number])
+            step.finish_(
+                _sums_in(shards.record(gathered[panel.owner], number, panel), panel, member) for panel in member.panels
+            )
 
 
 def _sums_in(record: Tensor, panel: Panel, member: Member) -> PanelSums:
