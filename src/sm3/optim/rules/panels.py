@@ -226,8 +226,8 @@ def panels_of(cut: Cut, rows: int, columns: int, height: int, turn: int = 0) -> 
             blocks = tuple(clip(cut.holdings[ranks[0]], start, stop))
             if blocks:
                 parts.append(Part(ranks, blocks, ranks[(number + turn) % len(ranks)]))
-        if sum(part.numel for part in parts) != stop - start:
-            raise AssertionError(f"rows {first} to {last} of {cut.shape} are not held exactly once")
+        held = sum(part.numel for part in parts)
+        assert held == stop - start, f"rows {first} to {last} of {cut.shape} are not held exactly once"
         most = max(part.numel for part in parts)
         equals = [part.speaker for part in parts if part.numel == most]
         owner = equals[(number + turn) % len(equals)]
