@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from sm3.optim.rules.panels import Block, Cut, Panel, panels_of
+from sm3.optim.rules.panels import Block, Cut, Panel, Part, panels_of
 from sm3.optim.rules.shapes import near_square
 
 COUNTS = 3  # int64 each: kept entries, squares, whether any update is not 0
@@ -80,11 +80,10 @@ class Piece:
         return self.at + aligned(self.grad_nbytes + self.sign_nbytes)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Places:
-    """Where everything lies in a rank's message: byte offsets."""
+    """Where everything lies in a rank's message: byte offsets. It begins with COUNTS words of each member."""
 
-    counts: int  # of the first member; COUNTS words each
     records: dict[tuple[int, int], int]  # of the panels it owns, by member and number
     signs: dict[int, int]  # of its own bits, by member
     nbytes: int
@@ -97,9 +96,10 @@ class ShardPlan:
         self.members, self.rank, self.ranks = tuple(members), rank, ranks
         self.native = native  # stepped by C++
         self.whole = list(self._whole())
-        self.outgoing = [list(self._pieces(rank, other)) for other in range(ranks)]
-        self.incoming = [list(self._pieces(other, rank)) for other in range(ranks)]
-        self.places = [self._places(other) for other in range(ranks)]
+        self.outgoing: list[list[Piece]] = [[] for _ in range(ranks)]  # of this rank, to each owner
+        self.incoming: list[list[Piece]] = [[] for _ in range(ranks)]  # from each rank, of panels that this one owns
+        self._trade_pieces()
+        self.places = self._places()
 
     @property
     def sent(self) -> list[int]:
@@ -129,29 +129,33 @@ class ShardPlan:
                     origin = blocks[0].runs.start - blocks[0].local
                     yield Whole(number, panel, origin, panel.owner == self.rank)
 
-    def _pieces(self, sender: int, owner: int) -> Iterator[Piece]:
-        at = 0
+    def _trade_pieces(self) -> None:
         for number, member in enumerate(self.members):
-            for panel in member.panels:
-                if panel.owner != owner or len(panel.parts) == 1:
-                    continue
-                for part in panel.parts:
-                    if part.speaker != sender or owner in part.ranks:
+            for panel in member.panels if self.ranks > 1 else ():
+                for part in panel.parts if len(panel.parts) > 1 else ():
+                    if panel.owner in part.ranks:
                         continue
-                    signs = -(-part.numel // 8) if member.moments == 2 else 0
-                    piece = Piece(number, panel, part.blocks, part.numel, at, part.numel * member.grad_bytes, signs)
-                    at = piece.end
-                    yield piece
+                    if part.speaker == self.rank:
+                        self._add(self.outgoing[panel.owner], number, panel, part)
+                    if panel.owner == self.rank:
+                        self._add(self.incoming[part.speaker], number, panel, part)
 
-    def _places(self, rank: int) -> Places:
-        at = 8 * COUNTS * len(self.members)
-        records, signs = {}, {}
+    def _add(self, pieces: list[Piece], number: int, panel: Panel, part: Part) -> None:
+        member = self.members[number]
+        signs = -(-part.numel // 8) if member.moments == 2 else 0
+        at = pieces[-1].end if pieces else 0
+        pieces.append(Piece(number, panel, part.blocks, part.numel, at, part.numel * member.grad_bytes, signs))
+
+    def _places(self) -> list[Places]:
+        """Of every rank's message: counts, then records and signs parameter by parameter."""
+        places = [Places({}, {}, 8 * COUNTS * len(self.members)) for _ in range(self.ranks)]
         for number, member in enumerate(self.members):
             for panel in member.panels:
-                if panel.owner == rank:
-                    records[number, panel.number] = at
-                    at += aligned(member.record_numel(panel) * member.number_bytes)
-            if nbytes := member.sign_bytes(rank):
-                signs[number] = at
-                at += aligned(nbytes)
-        return Places(0, records, signs, at)
+                owner = places[panel.owner]
+                owner.records[number, panel.number] = owner.nbytes
+                owner.nbytes += aligned(member.record_numel(panel) * member.number_bytes)
+            for rank, own in enumerate(places):
+                if nbytes := member.sign_bytes(rank):
+                    own.signs[number] = own.nbytes
+                    own.nbytes += aligned(nbytes)
+        return places
