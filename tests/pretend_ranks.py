@@ -119,8 +119,11 @@ class PretendRanks:
             assert [len(piece) for piece in arrived] == step.plan.received
             assert step.plan.any_pieces == any(any(other.plan.sent) for other in steps)
             messages.append(step.panels_(torch.cat(arrived)))
+        # As parts of longer rows: other things may travel along.
+        gathered = torch.full((len(steps), len(messages[0]) + 24), 0xAB, dtype=torch.uint8)
+        gathered[:, 8:-16] = torch.stack(messages)
         for step in steps:
-            step.finish_(torch.stack(messages))
+            step.finish_(gathered[:, 8:-16])
 
     def differences(self, params: Sequence[Tensor], states: Sequence[dict[str, Tensor]]) -> list[str]:
         """What is not, bit for bit, the part of these whole parameters and state."""

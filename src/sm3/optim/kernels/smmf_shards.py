@@ -104,7 +104,8 @@ class SmmfShards:
     def finish_(self, gathered: Tensor) -> None:
         """New factors, counts and shared signs.
 
-        gathered : (ranks, plan.message_nbytes), the messages of all ranks
+        gathered : (ranks, plan.message_nbytes), the messages of all ranks; rows may be parts of longer ones, at
+                   multiples of 8 bytes
         """
         self._kernels.finish_(self._shards, gathered)
         for rank, places in enumerate(self.plan.places):

@@ -58,11 +58,14 @@ def step_copies_(shards: Shards, jobs: Sequence[Job], message: Tensor) -> None:
 
 
 def finish_(shards: Shards, gathered: Tensor) -> None:
-    """New factors, and the state of what was counted, from all ranks' messages, (ranks, message_nbytes)."""
+    """New factors, and the state of what was counted, from all ranks' messages, (ranks, message_nbytes).
+
+    Messages may be parts of longer rows.
+    """
     plan = shards.plan
     counts = shards.counts(gathered).sum(0)
     places = _places(plan)
-    records = gathered.data_ptr() + places.record_rank * plan.message_nbytes + places.record_at
+    records = gathered.data_ptr() + places.record_rank * gathered.stride(0) + places.record_at
     table = _state(shards)
     for wide in (False, True):
         chosen = [i for i, param in enumerate(shards.params) if (param.dtype is torch.float64) is wide]
