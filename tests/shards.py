@@ -55,7 +55,7 @@ def set_gradients(params: Sequence[Tensor], step: int) -> None:
 def whole(tensor: Tensor) -> Tensor:
     """The global tensor; all ranks of the mesh must call it."""
     tensor = tensor.detach()
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor.clone()
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).clone()
 
 
 def gathered(optimizer: RuleOptimizer, params: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -104,7 +104,7 @@ def _turned(piece: Sm3Piece) -> Sm3Piece:
     """
     lengths = piece.param.shape
     ones = next((axis for axis, length in enumerate(lengths) if length != 1), len(lengths))
-    if all(length == 1 for length in piece.shape[:ones]):
+    if len(lengths) < 2 or all(length == 1 for length in piece.shape[:ones]):
         return piece
     names = [f"accumulator_{axis}" for axis in range(len(lengths))]
     accumulators = [piece.state[name] for name in names]

@@ -17,6 +17,7 @@ from torch import Tensor
 from sm3.errors import GradientError, ParameterError, SettingError, explain
 from sm3.optim.rules.hyperparameters import Integer, Real
 from sm3.optim.torch import inputs
+from sm3.optim.torch.boxes import is_sharded, to_local
 from sm3.optim.torch.loop import RuleOptimizer
 
 ACCUMULATE = Integer("accumulate", 1, low=1, high=2**31, about="backward passes per step")
@@ -42,7 +43,8 @@ class GradientRelease:
     max_norm : None or float > 0, default None
         Clip by the total norm of the *last* step's gradients: all are scaled by min(1, max_norm / last norm). The norm
         of this step is known only after its gradients are gone; the first step is not clipped. A spike thus passes
-        once and the next step is shortened: choose a bound you would not mind to exceed once.
+        once and the next step is shortened: choose a bound you would not mind to exceed once. Of sharded parameters
+        it takes one more collective per parameter.
 
     Notes
     -----
@@ -116,7 +118,8 @@ class GradientRelease:
     def _clip(self, param: Tensor) -> None:
         if self.max_norm is None or param.grad is None:
             return
-        self._squares.append(torch.linalg.vector_norm(param.grad, dtype=torch.float64).square())
+        norm: Any = torch.linalg.vector_norm(param.grad, dtype=torch.float64)
+        self._squares.append((norm.full_tensor() if is_sharded(norm) else norm).square())
         if self.last_norm is not None and self.last_norm > self.max_norm:
             param.grad.mul_(self.max_norm / self.last_norm)  # ours to change: it is freed right after
 
@@ -151,10 +154,12 @@ def _refuse_unfit(optimizer: RuleOptimizer) -> None:
             )
     owner: dict[Any, str] = {}
     for number, position, param in _numbered(optimizer):
-        if param.numel() == 0 or param.device.type == "meta":
+        with torch.no_grad():
+            local = to_local(param)
+        if local.numel() == 0 or local.device.type == "meta":
             continue
         name = inputs.parameter_name(optimizer.param_groups[number], position, number)
-        place = (param.device, param.untyped_storage().data_ptr())
+        place = (local.device, local.untyped_storage().data_ptr())
         if place in owner:
             raise ParameterError(
                 explain(
