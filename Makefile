@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt $(NATIVE)
 
 setup: $(STAMP) ## create .venv and install everything this repository needs
 
-run: $(STAMP) ## the main job: train a small GPT with five optimizers and show memory, time and loss
+run: $(STAMP) ## the main job: train a small GPT with six optimizers and show memory, time and loss
 	$(BIN)/sm3 compare $(ARGS)
 
 test: $(STAMP) ## the whole test suite, without slow studies
