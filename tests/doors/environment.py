@@ -40,12 +40,13 @@ def is_ready() -> bool:
 def make() -> None:
     """Make it if it is not there. Raises `CalledProcessError` where pip fails."""
     if is_ready():
+        STAMP.touch()  # for make
         return
     venv.create(FOLDER, clear=True, symlinks=sys.platform != "win32")
-    site = "Lib/site-packages" if sys.platform == "win32" else f"lib/python{sysconfig.get_python_version()}/site-packages"
+    site = Path(sysconfig.get_path("purelib", scheme="venv", vars={"base": str(FOLDER)}))
     # After the environment's own packages, so that those come first.
     shared = dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
-    (FOLDER / site / "main_environment.pth").write_text("\n".join(shared) + "\n", encoding="utf-8")
+    (site / "main_environment.pth").write_text("\n".join(shared) + "\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "--python", str(PYTHON), "install", "--quiet", "--disable-pip-version-check"]
     # Compiled at the first import: a tenth of the files ever are.
     subprocess.run([*pip, "--no-deps", "--no-compile", "--requirement", str(REQUIREMENTS)], check=True)

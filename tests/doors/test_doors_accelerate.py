@@ -15,11 +15,11 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import set_seed
-from doors.same import assert_same_run, is_whole
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
+from doors.same import assert_same_run, is_whole
 from sm3 import SM3, SMMF
 
 CASES = {

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import pytorch_lightning as lightning
 import torch
-from doors.same import assert_same_run, is_whole
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from doors.same import assert_same_run, is_whole
 from sm3 import SM3, SMMF
 
 CASES = {
@@ -76,7 +76,7 @@ def test_the_page_trains_by_its_recipe(run_page, tmp_path):
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_resumed_run_equals_one_without_a_stop(case, tmp_path):
-    """6 epochs against 3, a checkpoint, a new module and trainer, 3: the difference is 0, with accumulation, clipping."""
+    """6 epochs against 3, a checkpoint, a new trainer, 3; with accumulation and clipping: the difference is 0."""
     make, precision = CASES[case]
 
     class Model(Network):
@@ -86,9 +86,7 @@ def test_a_resumed_run_equals_one_without_a_stop(case, tmp_path):
 
     def run(folder: Path, epochs: int, checkpoint: Path | None = None) -> tuple[Model, Any]:
         lightning.seed_everything(3 if checkpoint is None else 4)
-        trainer = trainer_in(
-            folder, epochs, precision=precision, gradient_clip_val=0.5, accumulate_grad_batches=2
-        )
+        trainer = trainer_in(folder, epochs, precision=precision, gradient_clip_val=0.5, accumulate_grad_batches=2)
         model = Model()
         if checkpoint is not None:  # Lightning does not save PyTorch's generator, which dropout draws from
             torch.set_rng_state(torch.load(folder / "generator"))

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from doors.same import assert_same_run, is_whole
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
+from doors.same import assert_same_run, is_whole
 from sm3 import SM3, SMMF
 
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from doors import environment
 
 HERE = Path(__file__).parent
