@@ -49,7 +49,9 @@ def make() -> None:
     (site / "main_environment.pth").write_text("\n".join(shared) + "\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "--python", str(PYTHON), "install", "--quiet", "--disable-pip-version-check"]
     # Compiled at the first import: a tenth of the files ever are.
-    subprocess.run([*pip, "--no-deps", "--no-compile", "--requirement", str(REQUIREMENTS)], check=True)
+    subprocess.run(
+        [*pip, "--no-deps", "--ignore-installed", "--no-compile", "--requirement", str(REQUIREMENTS)], check=True
+    )
     STAMP.write_text(made_from(), encoding="utf-8")
 
 
