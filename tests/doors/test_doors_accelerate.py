@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
+from doors.ranks import RANKS, join, leave, run_ranks
 from doors.same import assert_same_run, is_whole
 from sm3 import SM3, SMMF
 
@@ -27,7 +26,6 @@ CASES = {
     "SMMF": (lambda p: SMMF(p, lr=3e-3), torch.float32),
     "SMMF bfloat16 stochastic": (lambda p: SMMF(p, lr=3e-3, rounding="stochastic"), torch.bfloat16),
 }
-RANKS = 2
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +80,7 @@ def stopped_and_resumed(case: str, folder: Path) -> tuple[Run, Run]:
         run.epochs(range(3))
         if stop:
             run.accelerator.save_state(str(folder))
+            run.accelerator.wait_for_everyone()  # one rank writes
             set_seed(4)
             run = Run(make, dtype)
             run.accelerator.load_state(str(folder))
@@ -131,40 +130,20 @@ def test_float16_gradients_pass_through_the_scaler_of_accelerate():
 
 def test_two_processes_resume_to_the_bit_and_stay_alike(tmp_path):
     """DistributedDataParallel under accelerate: on each of two ranks the difference is 0, and so it is between them."""
-    # The group is made before accelerate looks for one, so that the address is asked for but not used.
-    launched = {"WORLD_SIZE": str(RANKS), "LOCAL_WORLD_SIZE": str(RANKS), "MASTER_ADDR": "localhost"}
-    folders = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[1])])
-    processes = []
-    for rank in map(str, range(RANKS)):
-        environment = {**os.environ, **launched, "RANK": rank, "LOCAL_RANK": rank, "PYTHONPATH": folders}
-        command = [sys.executable, __file__, str(tmp_path)]
-        processes.append(
-            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        )
-    printed = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * RANKS, "\n".join(printed)
-    digests = [torch.load(tmp_path / f"parameters-{rank}.pt") for rank in range(RANKS)]
-    assert all(torch.equal(one, other) for one, other in zip(*digests, strict=True))
+    run_ranks(__file__, tmp_path)
+    parameters = [torch.load(tmp_path / f"parameters-{rank}.pt") for rank in range(RANKS)]
+    assert all(torch.equal(one, other) for one, other in zip(*parameters, strict=True))
 
 
 def one_rank(folder: Path) -> None:
-    """The program of a rank: the same check as in one process, on a process group without a port."""
-    import datetime
-    import faulthandler
-
-    faulthandler.dump_traceback_later(90, exit=True)  # a deadlock prints its stacks and ends
-    rank = int(os.environ["RANK"])
-    store = torch.distributed.FileStore(str(folder / "store"), RANKS)
-    minute = datetime.timedelta(seconds=60)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=RANKS, timeout=minute)
+    """The program of a rank: the same check as in one process."""
+    rank = join(folder)
     whole, resumed = stopped_and_resumed("SMMF", folder / "saved")
     assert isinstance(resumed.model, nn.parallel.DistributedDataParallel)
     assert whole.accelerator.num_processes == RANKS
     assert_same_run(whole.model, whole.optimizer, resumed.model, resumed.optimizer)
     torch.save([param.detach() for param in resumed.model.parameters()], folder / f"parameters-{rank}.pt")
-    torch.distributed.barrier()
-    sys.stdout.flush()
-    os._exit(0)  # gloo's threads and the end of the interpreter race
+    leave()
 
 
 if __name__ == "__main__":
