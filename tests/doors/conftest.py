@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,7 @@ from typing import Any
 import pytest
 
 from doors import environment
-
-PAGES = environment.ROOT / "docs" / "guide" / "doors"
-CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from doors.pages import run_code
 
 collect_ignore_glob = [] if environment.is_this_process() else ["test_doors_*.py"]
 
@@ -36,14 +33,6 @@ if environment.is_this_process():
 
 @pytest.fixture
 def run_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Runs the code of a page as it stands, in an empty folder, with the names that its first sentence presumes."""
-
-    def run(name: str, **given: Any) -> dict[str, Any]:
-        monkeypatch.chdir(tmp_path)
-        page = PAGES / f"{name}.md"
-        (code,) = CODE.findall(page.read_text(encoding="utf-8"))
-        namespace = {"__name__": name, **given}
-        exec(compile(code, str(page), "exec"), namespace)
-        return namespace
-
-    return run
+    """`run_code` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return run_code

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from doors import environment
+from doors import environment, pages
 
 HERE = Path(__file__).parent
-PAGES = environment.ROOT / "docs" / "guide" / "doors"
 DOORS = sorted(path.stem.removeprefix("test_doors_") for path in HERE.glob("test_doors_*.py"))
 
 
@@ -39,6 +38,6 @@ def test_the_door_opens_with_the_real_library(door, tmp_path):
 
 def test_every_door_has_a_page_of_twenty_lines_at_most():
     """And every page has a test."""
-    assert sorted(page.stem for page in PAGES.glob("*.md")) == DOORS
-    for page in PAGES.glob("*.md"):
+    assert sorted(page.stem for page in pages.FOLDER.glob("*.md")) == DOORS
+    for page in pages.FOLDER.glob("*.md"):
         assert len(page.read_text(encoding="utf-8").splitlines()) <= 20, page.name
