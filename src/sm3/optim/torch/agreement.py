@@ -1,6 +1,6 @@
 """Whether all ranks are about to do the same: compared once, before a first step modifies anything.
 
-What a rank says is three numbers, digests of its settings, of its parameters in order, and of its state. Later steps
+What a rank says is three numbers, digests of its parameters in order, of their settings, and of its state. Later steps
 carry the settings' digest along with their maxima (`together.py`), so a schedule that runs apart is found, too.
 """
 
@@ -17,7 +17,8 @@ from sm3.optim.torch.pieces import Meeting, Piece
 
 # Digests have 31 bits: they travel among maxima of 32-bit integers.
 DIGEST = 0x7FFF_FFFF
-_WHAT = ("settings", "parameters (names, order, shapes, dtypes, placements)", "state (which parameters have stepped)")
+# Parameters first: where one rank has fewer, its settings and steps are fewer, too.
+_WHAT = ("parameters (names, order, shapes, dtypes, placements)", "settings", "state (which parameters have stepped)")
 
 
 def digest_of(pieces: Sequence[Piece]) -> int:
@@ -29,8 +30,8 @@ def check_agreement(meeting: Meeting) -> None:
     """Raise `RankError` on every rank if one differs from another; nothing is modified yet."""
     ranks, pieces = meeting.ranks, meeting.members
     said = [
-        [repr(piece.rule) for piece in pieces],
         [(piece.name, piece.box.shape, str(piece.param.dtype), str(piece.box.placements)) for piece in pieces],
+        [repr(piece.rule) for piece in pieces],
         [int(piece.state["step"]) for piece in pieces],
     ]
     digests = torch.tensor([crc32(repr(part).encode()) for part in said], dtype=torch.int64, device=ranks.device)
