@@ -101,7 +101,7 @@ def test_a_parameter_that_fsdp1_has_flattened_is_refused(optimizer):
     """It has lost its shape; PyTorch marks it so. The real thing is refused in tests/distributed/test_fsdp.py."""
     param = torch.zeros(16, requires_grad=True)
     param._fsdp_flattened = True
-    with pytest.raises(ParameterError, match="(?s)FullyShardedDataParallel.*fully_shard"):
+    with pytest.raises(ParameterError, match=r"(?s)FullyShardedDataParallel.*fully_shard"):
         optimizer([param])
 
 
