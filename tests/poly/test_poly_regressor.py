@@ -605,6 +605,36 @@ def test_no_validation_leaves_q2_open_and_says_so():
     assert any("nothing was held out" in note for note in model.notes_)
 
 
+def test_named_terms_are_judged_by_leaving_out_each_point():
+    """`cv=None`: no other fit, and the Q2 of as many folds as there are points, repeated measurements together."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(uniform(40, 2), rng.integers(1, 4, 40), axis=0)
+    y = np.column_stack([smooth(x), 1e6 * x[:, 1] ** 3]) + 0.1 * rng.normal(size=(len(x), 2))
+    weight = rng.random(len(x)) + 0.5
+    site = np.unique(x, axis=0, return_inverse=True)[1].ravel()
+    folds = [(np.flatnonzero(site != k), np.flatnonzero(site == k)) for k in range(40)]
+    settings = {"inputs": (-1, 1), "solver": "ls", "index_set": "total_degree", "degree": 3}
+    alone = PolynomialRegressor(**settings, cv=None).fit(x, y, sample_weight=weight)
+    by_folds = PolynomialRegressor(**settings, cv=folds).fit(x, y, sample_weight=weight)
+    # leverages are good to rounding times the condition number, below 10
+    assert alone.q2_ == pytest.approx(by_folds.q2_, rel=1e-10)
+    assert (alone.q2_interval_[:, 0] < alone.q2_).all()
+    assert (alone.q2_ < alone.q2_interval_[:, 1]).all()
+    assert alone.fold_models_ == ()
+    assert not any("held out" in note for note in alone.notes_)
+    assert (alone.coef_ == by_folds.coef_).all()
+    apart = PolynomialRegressor(**settings, cv=None, support="per_output").fit(x, y, sample_weight=weight)
+    assert apart.q2_ == pytest.approx(alone.q2_, rel=1e-12)
+
+
+def test_a_fit_through_all_points_has_no_q2():
+    """As many named terms as rows: without a row nothing is determined."""
+    x = uniform(10, 2)
+    model = PolynomialRegressor(solver="ls", index_set="total_degree", degree=3, cv=None).fit(x, smooth(x))
+    assert np.isnan(model.q2_)
+    assert any("nothing was held out" in note for note in model.notes_)
+
+
 def test_notes_say_what_theory_asks_for():
     """kappa = sum of squared sup norms; 13 for three Legendre terms, infinite for an unbounded input."""
     x = uniform(200, 2)

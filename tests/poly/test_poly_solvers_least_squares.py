@@ -49,6 +49,33 @@ def test_leave_one_out_is_that_of_refits(rng):
     assert least_squares(DenseMap(a[:6]), y[:6]).loo == np.inf  # nothing is left to judge by
 
 
+@pytest.mark.parametrize("dependent", [False, True])
+def test_errors_of_points_left_out_are_those_of_refits(rng, dependent):
+    """Three rows at one point, two at another, which leave together; also where a column had to be dropped."""
+    a, y = rng.standard_normal((25, 6)), rng.standard_normal((25, 2))
+    site = np.array([7, 1, 7, 7, *range(10, 30), 1])
+    given = np.column_stack([a, a[:, 0]]) if dependent else a
+    solution = least_squares(DenseMap(given), y, site=site)
+
+    expected = np.empty_like(y)
+    for number in np.unique(site):
+        rest = np.flatnonzero(site != number)
+        coef = np.linalg.lstsq(a[rest], y[rest], rcond=None)[0]
+        expected[site == number] = y[site == number] - a[site == number] @ coef
+    assert solution.left_out == pytest.approx(expected, rel=1e-11)
+    assert solution.loo == pytest.approx(least_squares(DenseMap(a), y).loo, rel=1e-12)  # row by row, as without sites
+
+
+def test_a_point_without_which_nothing_is_determined_has_no_error(rng):
+    """Two rows alone have a part in the last column: each can be left out, both together cannot."""
+    a, y = rng.standard_normal((25, 6)), rng.standard_normal((25, 1))
+    a[2:, 5] = 0.0
+    left_out = least_squares(DenseMap(a), y, site=np.array([0, 0, *range(1, 24)])).left_out
+
+    assert np.isinf(left_out[:2]).all()
+    assert np.isfinite(left_out[2:]).all()
+
+
 def test_dependent_functions_are_left_out_of_the_support(rng):
     """The later of two equal ones; the fit is that without it."""
     a, y = rng.standard_normal((40, 5)), rng.standard_normal((40, 1))

@@ -52,6 +52,11 @@ class Settings:
     support: str
     whole: bool  # the user named the terms: "ls" takes them all
 
+    @property
+    def fixed(self) -> bool:
+        """Nothing is chosen, so nothing needs folds."""
+        return self.whole and self.solver == "ls"
+
     @classmethod
     def of(cls, solver: str, lam: float | str, support: str, index_set: Any, degree: int | None) -> Settings:
         """`SettingError` for an argument of the estimator that is not accepted."""
@@ -112,30 +117,43 @@ class _Problem:
         return self.terms.take(support), coef
 
 
-def learn(rows: Rows, folds: Sequence[Fold], inputs: Sequence[Input], terms: IndexSet, settings: Settings) -> Learned:
+def learn(
+    rows: Rows,
+    folds: Sequence[Fold],
+    inputs: Sequence[Input],
+    terms: IndexSet,
+    settings: Settings,
+    site: Ints | None = None,
+) -> Learned:
     """Terms, coefficients and held-out predictions from distinct rows, folds and candidate terms.
 
-    Fewer than two folds are enough only where nothing is chosen: for a constant, or terms that the user has named.
+    Fewer than two folds are enough only where nothing is chosen: for a constant, or terms that the user has named. With
+    named terms and no folds, held out are the sites (m,), one at a time: default every row.
     """
     outputs = rows.y.shape[1]
     small = len(rows) * len(terms) <= ONE_THREAD
     with threadpool_limits(1 if small else None, user_api="blas"):
         if settings.support == "joint" or outputs == 1:
-            return _learn_jointly(rows, folds, inputs, terms, settings)
+            return _learn_jointly(rows, folds, inputs, terms, settings, site)
         alone = [
-            _learn_jointly(Rows(rows.x, rows.y[:, [k]], rows.weight), folds, inputs, terms, settings)
+            _learn_jointly(Rows(rows.x, rows.y[:, [k]], rows.weight), folds, inputs, terms, settings, site)
             for k in range(outputs)
         ]
         return together(alone, terms)
 
 
 def _learn_jointly(
-    rows: Rows, folds: Sequence[Fold], inputs: Sequence[Input], terms: IndexSet, settings: Settings
+    rows: Rows,
+    folds: Sequence[Fold],
+    inputs: Sequence[Input],
+    terms: IndexSet,
+    settings: Settings,
+    site: Ints | None,
 ) -> Learned:
     problem = _Problem.of(rows, inputs, terms, settings)
     everything = np.arange(len(rows))
-    if settings.whole and settings.solver == "ls":
-        found = _whole(problem, folds)
+    if settings.fixed:
+        found = _whole(problem, folds, site)
     elif not np.ptp(rows.y, axis=0).any() or len(terms) == 1 or len(folds) < 2 or len(rows) < FEWEST:
         found = _constant(problem, folds)
     else:
@@ -156,7 +174,7 @@ def _learn_jointly(
         n_iter=solution.n_iter,
         path=solution.path,
         candidates=[_plain(candidate) for candidate in found.candidates],
-        held_out=_held_out(problem, rows, models),
+        held_out=_held_out(problem, rows, models) if folds else _left_out(problem, rows, solution),
         fold_models=tuple(models) if _is_partition(folds, len(rows)) else (),
     )
 
@@ -186,10 +204,10 @@ def _chosen(problem: _Problem, folds: Sequence[Fold]) -> _Found:
     return _Found(choice.solution, choice.fold_solutions, choice.candidates)
 
 
-def _whole(problem: _Problem, folds: Sequence[Fold]) -> _Found:
+def _whole(problem: _Problem, folds: Sequence[Fold], site: Ints | None) -> _Found:
     """Least squares on all terms, which the user has named."""
-    alone = [least_squares(RowsOf(problem.A, fold.train), problem.y[fold.train]) for fold in folds]
-    return _Found(least_squares(problem.A, problem.y), alone, [])
+    alone = [least_squares(RowsOf(problem.A, fold.train), problem.y[fold.train], loo=False) for fold in folds]
+    return _Found(least_squares(problem.A, problem.y, site=site), alone, [])
 
 
 def _constant(problem: _Problem, folds: Sequence[Fold]) -> _Found:
@@ -216,6 +234,16 @@ def _held_out(problem: _Problem, rows: Rows, models: Sequence[FoldModel]) -> Hel
         y = rows.y[model.rows]
         held = held.joined(HeldOut(rows.weight[model.rows], y, y - values @ model.coef))
     return held
+
+
+def _left_out(problem: _Problem, rows: Rows, solution: Solution) -> HeldOut:
+    """Residuals of each site under the fit without it, in the units of y: exact where no term was chosen by the rows.
+
+    None where a fit without a site is not determined.
+    """
+    if solution.left_out is None or not np.isfinite(solution.left_out).all():
+        return HeldOut(rows.weight, rows.y, rows.y).none()
+    return HeldOut(rows.weight, rows.y, solution.left_out * problem.spread / problem.root[:, None])
 
 
 def _is_partition(folds: Sequence[Fold], rows: int) -> bool:

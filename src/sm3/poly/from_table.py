@@ -92,7 +92,7 @@ def fit_problem(problem: Problem, **settings: Any) -> PolynomialRegressor:
         terms=len(model.index_set_),
         kappa=model.kappa_,
         cond=model.cond_,
-        folds=len(model.fold_models_),
+        judged=bool(len(model._held_out)),
         chosen_on=len(model.rows_),
     )
     return model

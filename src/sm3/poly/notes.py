@@ -40,7 +40,7 @@ def notes_of(
     terms: int,
     kappa: float,
     cond: float,
-    folds: int,
+    judged: bool,
     chosen_on: int,
 ) -> tuple[str, ...]:
     """The sentences that apply, in this order: inputs, rows, validation, later rows."""
@@ -64,7 +64,7 @@ def notes_of(
         )
     if cond > ILL_CONDITIONED:
         notes.append(f"the condition number is {cond:.1e}: coefficients have lost half of their digits or more.")
-    if not folds:
+    if not judged:
         notes.append("nothing was held out, so Q2 is not known.")
     if chosen_on < rows:
         notes.append(

@@ -70,12 +70,15 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
         Most candidate terms. "auto": 10 for each row, at most 10,000 (as many as in arXiv 2208.09045), fewer where a
         matrix of them would not fit into 1 GiB, and always all terms of degree one.
     lam : float or "theory", default="theory"
-        Penalty of "srlasso", relative to the residual norm; "theory": 1 / (5 sqrt(m)), as in arXiv 2208.09045.
+        Penalty of "srlasso", relative to the residual norm. "theory": the folds decide between seven values from 1 to 8
+        times 1 / (5 sqrt(m)), the one of arXiv 2208.09045, and between the optimum and least squares on its support.
     support : {"joint", "per_output"}, default="joint"
         Whether several outputs share their terms.
     cv : int, splitter, list of (train, test) or None, default=5
         Folds that decide between solvers and their numbers of terms, and give `q2_`; rows with equal X stay together
-        if any input is continuous. None: `q2_` is nan, and three folds decide.
+        if any input is continuous. None: three folds decide, and `q2_` is nan; but where nothing is to be decided ("ls"
+        with an `index_set` or `degree` of your own) nothing is fitted twice, and `q2_` comes from leaving out each
+        point in turn, which then is exact and costs half of the fit.
     extrapolate : {"warn", "raise", "clip", "nan"}, default="warn"
         What to do with rows outside the domain of the inputs, when predicting.
     random_state : int, RandomState or None, default=0
@@ -416,11 +419,14 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
         """Everything that depends on the data, from distinct rows on; folds are made where there are none."""
         terms = candidate_terms(inputs, rows, self.index_set, self.degree, self.max_basis)
         settings = fitting.Settings.of(self.solver, self.lam, self.support, self.index_set, self.degree)
-        if folds is None:
-            continuous = any(one.values is None for one in inputs)
+        continuous = any(one.values is None for one in inputs)
+        by_leaving_out = self.cv is None and settings.fixed
+        if folds is None and by_leaving_out:
+            folds = []
+        elif folds is None:
             folds = random_folds(rows, self._number_of_folds(), rng, by_site=continuous)
-        learned = fitting.learn(rows, folds, inputs, terms, settings)
-        if self.cv is None:
+        learned = fitting.learn(rows, folds, inputs, terms, settings, rows.site if continuous else None)
+        if self.cv is None and not by_leaving_out:
             learned, folds = learned.unjudged(), []
         self.inputs_, self.bases_ = inputs, [one.basis for one in inputs]
         self.rows_, self.index_set_ = rows, learned.index_set
@@ -454,7 +460,7 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
             terms=len(self.index_set_),
             kappa=self.kappa_,
             cond=self.cond_,
-            folds=self._folds,
+            judged=bool(len(self._held_out)),
             chosen_on=self._chosen_on,
         )
         return self
