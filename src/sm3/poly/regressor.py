@@ -33,7 +33,8 @@ from sm3.poly.sensitivity import moments
 from sm3.poly.terms import candidate_terms
 
 Array = NDArray[np.float64]
-# Folds that decide where the user asks for no validation. Chosen: a fit is then repeated less often.
+# Folds that decide where the user asks for no validation. Chosen: a fit is then repeated less often. None at all will not
+# do, also for "omp": measured (f1, d = 8, 1 % noise), the least corrected leave-one-out error has 2 to 3 times the error.
 SELECTION_FOLDS = 3
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,5 +167,5 @@ def _of_fits(fits: dict[str, GrowingFit], solver: str) -> Tried:
         family=[family for family, _ in steps],
         size=np.array([fits[family].path[step]["terms"] for family, step in steps]),
         errors=np.concatenate([fit.judged_errors() for fit in fits.values()]),
-        solution=lambda i: fits[steps[i][0]].solution(steps[i][1], solver, steps[i][1]),
+        solution=cache(lambda i: fits[steps[i][0]].solution(steps[i][1], solver, steps[i][1])),
     )
