@@ -63,7 +63,12 @@ def fit(
     degree: Annotated[
         int | None, typer.Option(metavar="N", help="Order of the terms. Default: as many as the rows allow for.")
     ] = None,
-    folds: Annotated[int, typer.Option(metavar="N", help="Parts of the validation that gives Q2 and intervals.")] = 5,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Parts of the validation that gives Q2 and intervals. Default: 5 to 20, by the rows."
+        ),
+    ] = None,
     level: Level = 0.95,
     seed: Seed = 0,
     separator: Separator = None,
@@ -105,7 +110,7 @@ def fit(
     problem = problem_of(table, target, stated, ignore=ignore or [], weight=weight)
     if problem.left_out:
         _tell(f"not used, because {inputs} does not name them: {', '.join(problem.left_out)}")
-    settings = {"solver": solver, "degree": degree, "cv": folds, "random_state": seed}
+    settings = {"solver": solver, "degree": degree, "cv": "auto" if folds is None else folds, "random_state": seed}
     with _working(f"fitting {', '.join(target)} to {len(table)} rows of {len(problem.names)} inputs"):
         model = fit_problem(problem, **settings)
     if output is not None:

@@ -41,6 +41,10 @@ class HeldOut:
         """No predictions, of as many outputs."""
         return HeldOut(self.weight[:0], self.y[:0], self.residual[:0])
 
+    def only(self, which: NDArray[np.bool_]) -> HeldOut:
+        """Those that are flagged, (n,)."""
+        return HeldOut(self.weight[which], self.y[which], self.residual[which])
+
     def joined(self, other: HeldOut) -> HeldOut:
         """Both together."""
         return HeldOut(

@@ -93,6 +93,7 @@ def fit_problem(problem: Problem, **settings: Any) -> PolynomialRegressor:
         kappa=model.kappa_,
         cond=model.cond_,
         judged=bool(len(model._held_out)),
+        failed=sum(not fold.counts for fold in model.fold_models_),
         chosen_on=len(model.rows_),
     )
     return model

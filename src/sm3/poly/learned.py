@@ -23,6 +23,7 @@ class FoldModel:
     rows: Ints  # positions of the rows it has not seen
     index_set: IndexSet
     coef: Array  # (k, q)
+    counts: bool = True  # in Q2; not if it fits its own rows so badly that it says nothing about the final model
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,13 @@ class Learned:
     candidates: list[dict[str, Any]]
     held_out: HeldOut
     fold_models: tuple[FoldModel, ...]
+
+    def judged_by_its_like(self) -> Learned:
+        """`held_out` without the rows of models that do not count."""
+        if not self.fold_models:
+            return self
+        counted = [np.full(len(model.rows), model.counts) for model in self.fold_models]
+        return replace(self, held_out=self.held_out.only(np.concatenate(counted)))
 
     def unjudged(self) -> Learned:
         """Without what folds say, where they were only to choose by."""
@@ -67,7 +75,11 @@ def together(alone: Sequence[Learned], terms: IndexSet) -> Learned:
             np.column_stack([one.held_out.residual for one in alone]),
         ),
         fold_models=tuple(
-            FoldModel(models[0].rows, *_union([m.index_set for m in models], [m.coef for m in models], terms))
+            FoldModel(
+                models[0].rows,
+                *_union([m.index_set for m in models], [m.coef for m in models], terms),
+                counts=all(m.counts for m in models),
+            )
             for models in zip(*(one.fold_models for one in alone), strict=True)
         ),
     )

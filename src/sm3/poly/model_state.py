@@ -40,8 +40,7 @@ def state_of(model: PolynomialRegressor) -> tuple[dict[str, Any], Arrays]:
         "arguments": {name: _plain(getattr(model, name)) for name in _ARGUMENTS},
         "inputs_given": model.inputs is not None,
         "index_set": None if own_set else model.index_set,
-        # a splitter cannot be stored: its number of folds can
-        "cv": None if model.cv is None else (int(model.cv) if _is_number(model.cv) else max(2, model._folds)),
+        "cv": _folds_of(model),
         "random_state": int(model.random_state) if _is_number(model.random_state) else None,
         "inputs": [_record(one) for one in model.inputs_],
         "names": None if names is None else [str(name) for name in names],
@@ -49,7 +48,7 @@ def state_of(model: PolynomialRegressor) -> tuple[dict[str, Any], Arrays]:
         "report": {name: _plain(getattr(model, name)) for name in _REPORT},
         "private": {name: _plain(getattr(model, name)) for name in _PRIVATE},
         "notes": list(model.notes_),
-        "fold_models": len(model.fold_models_),
+        "fold_models": [fold.counts for fold in model.fold_models_],
     }
     arrays: Arrays = {"coef": model.coef_, "q2": np.asarray(model.q2_), "q2_interval": np.asarray(model.q2_interval_)}
     arrays |= {"mean": np.asarray(model.mean_), "variance": np.asarray(model.variance_)}
@@ -99,19 +98,28 @@ def model_from(state: Mapping[str, Any], arrays: Arrays) -> PolynomialRegressor:
     _expect(all(cap is None or degree <= cap for degree, cap in zip(degrees, caps, strict=True)), "degrees")
     model.rows_ = Rows(*_three(arrays, "rows", ("x", "y", "weight"), (len(inputs), q)))
     model._held_out = HeldOut(*_three(arrays, "held_out", ("weight", "y", "residual"), (q, q)))
-    model.fold_models_ = tuple(_fold(arrays, k, len(inputs), q, len(model.rows_)) for k in range(state["fold_models"]))
+    counts = state["fold_models"]
+    model.fold_models_ = tuple(_fold(arrays, k, len(inputs), q, len(model.rows_), counts) for k in range(len(counts)))
     for name in ("q2", "mean", "variance"):
         setattr(model, name + "_", _number(arrays[name]))
     model.q2_interval_ = arrays["q2_interval"]
     return model
 
 
-def _fold(arrays: Arrays, k: int, dimension: int, outputs: int, rows: int) -> FoldModel:
+def _folds_of(model: PolynomialRegressor) -> int | str | None:
+    """A splitter cannot be stored: its number of folds can."""
+    if model.cv is None or isinstance(model.cv, str):
+        return model.cv
+    return int(model.cv) if _is_number(model.cv) else max(2, model._folds)
+
+
+def _fold(arrays: Arrays, k: int, dimension: int, outputs: int, rows: int, counts: list[Any]) -> FoldModel:
     index_set, judged = _set_from(f"fold{k}.terms", arrays, dimension), arrays[f"fold{k}.rows"]
     coef = arrays[f"fold{k}.coef"]
     _expect(coef.shape == (len(index_set), outputs) and bool(np.isfinite(coef).all()), f"coefficients of fold {k}")
     _expect(judged.dtype == np.int64 and judged.min() >= 0 and judged.max() < rows, f"rows of fold {k}")
-    return FoldModel(judged, index_set, coef)
+    _expect(isinstance(counts[k], bool), f"counts of fold {k}")
+    return FoldModel(judged, index_set, coef, counts[k])
 
 
 def _three(arrays: Arrays, name: str, parts: tuple[str, str, str], widths: tuple[int, int]) -> list[NDArray[Any]]:

@@ -41,6 +41,7 @@ def notes_of(
     kappa: float,
     cond: float,
     judged: bool,
+    failed: int,
     chosen_on: int,
 ) -> tuple[str, ...]:
     """The sentences that apply, in this order: inputs, rows, validation, later rows."""
@@ -66,6 +67,11 @@ def notes_of(
         notes.append(f"the condition number is {cond:.1e}: coefficients have lost half of their digits or more.")
     if not judged:
         notes.append("nothing was held out, so Q2 is not known.")
+    if failed:
+        notes.append(
+            f"{failed} of the models of the validation did not find the terms that the others did, and fit their own "
+            "rows much worse than this model: they are not counted in Q2. More rows would make the choice surer."
+        )
     if chosen_on < rows:
         notes.append(
             f"the terms were chosen on {chosen_on} of {rows} rows: add_samples(..., reselect=True) chooses them anew."

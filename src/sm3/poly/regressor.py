@@ -28,13 +28,13 @@ from sm3.poly.learned import FoldModel
 from sm3.poly.multi_index import IndexSet
 from sm3.poly.notes import kappa, notes_of
 from sm3.poly.one_variable import Basis
-from sm3.poly.rows import Fold, Rows, distinct_rows, random_folds, rows_and_splits
+from sm3.poly.rows import Fold, Rows, distinct_rows, random_folds, rows_and_splits, usual_number
 from sm3.poly.sensitivity import moments
 from sm3.poly.terms import candidate_terms
 
 Array = NDArray[np.float64]
-# Folds that decide where the user asks for no validation. Chosen: a fit is then repeated less often. None at all will not
-# do, also for "omp": measured (f1, d = 8, 1 % noise), the least corrected leave-one-out error has 2 to 3 times the error.
+# Folds that decide where the user asks for no validation. Chosen: a fit is repeated less often. Nor, with "omp" alone,
+# will leave-one-out do: measured (f1, d = 8, 1 % noise), its least corrected value has two to three times the error.
 SELECTION_FOLDS = 3
 
 
@@ -75,11 +75,13 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
         times 1 / (5 sqrt(m)), the one of arXiv 2208.09045, and between the optimum and least squares on its support.
     support : {"joint", "per_output"}, default="joint"
         Whether several outputs share their terms.
-    cv : int, splitter, list of (train, test) or None, default=5
+    cv : "auto", int, splitter, list of (train, test) or None, default="auto"
         Folds that decide between solvers and their numbers of terms, and give `q2_`; rows with equal X stay together
-        if any input is continuous. None: three folds decide, and `q2_` is nan; but where nothing is to be decided ("ls"
-        with an `index_set` or `degree` of your own) nothing is fitted twice, and `q2_` comes from leaving out each
-        point in turn, which then is exact and costs half of the fit.
+        if any input is continuous. "auto": 20 folds up to 200 rows, fewer with more rows, 5 from 800 on, as models
+        without a fifth of few rows would be much worse than the final one; 5 take a quarter of the time. None: three
+        folds decide, and `q2_` is nan; but where nothing is to be decided ("ls" with an `index_set` or `degree` of your
+        own) nothing is fitted twice, and `q2_` comes from leaving out each point in turn, which then is exact and costs
+        half of the fit.
     extrapolate : {"warn", "raise", "clip", "nan"}, default="warn"
         What to do with rows outside the domain of the inputs, when predicting.
     random_state : int, RandomState or None, default=0
@@ -96,7 +98,8 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
     mean_, variance_ : float or ndarray of shape (q,)
         Of the polynomial over the distribution of the inputs.
     q2_ : float or ndarray of shape (q,)
-        1 - mean squared error / variance on held-out rows; nan where nothing varies or nothing was held out.
+        1 - mean squared error / variance on held-out rows; nan where nothing varies or nothing was held out. Folds
+        whose model failed on its own rows, as this one did not, do not count; `notes_` says how many.
     q2_interval_ : ndarray of shape (2,) or (q, 2)
         95 % bootstrap interval of `q2_`.
     loo_ : float or None
@@ -197,7 +200,7 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
         max_basis: int | str = "auto",
         lam: float | str = "theory",
         support: str = "joint",
-        cv: Any = 5,
+        cv: Any = "auto",
         extrapolate: str = "warn",
         random_state: Any = 0,
     ) -> None:
@@ -425,7 +428,7 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
         if folds is None and by_leaving_out:
             folds = []
         elif folds is None:
-            folds = random_folds(rows, self._number_of_folds(), rng, by_site=continuous)
+            folds = random_folds(rows, self._number_of_folds(len(rows)), rng, by_site=continuous)
         learned = fitting.learn(rows, folds, inputs, terms, settings, rows.site if continuous else None)
         if self.cv is None and not by_leaving_out:
             learned, folds = learned.unjudged(), []
@@ -438,9 +441,11 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
         self._folds, self._chosen_on, self._factors = len(folds), len(rows), None
         return self._conclude(learned.coef, rng)
 
-    def _number_of_folds(self) -> int:
+    def _number_of_folds(self, rows: int) -> int:
         if self.cv is None:
             return SELECTION_FOLDS
+        if isinstance(self.cv, str):
+            return usual_number(rows)
         # a splitter is about the rows of an earlier fit: as many random folds as it made
         return int(self.cv) if isinstance(self.cv, int | np.integer) else max(2, self._folds)
 
@@ -462,6 +467,7 @@ class PolynomialRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # t
             kappa=self.kappa_,
             cond=self.cond_,
             judged=bool(len(self._held_out)),
+            failed=sum(not fold.counts for fold in self.fold_models_),
             chosen_on=self._chosen_on,
         )
         return self
