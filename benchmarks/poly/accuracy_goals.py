@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from benchmarks.poly.finding import Finding
 from benchmarks.poly.functions import f1, f2, f3
 from sm3.poly import IndexSet, Legendre, PolynomialRegressor, hyperbolic_cross, sobol_indices
-from sm3.poly.design import Design
-from sm3.poly.margin import ReducedMargin
-from sm3.poly.multi_index import Pairs
+from sm3.poly.design.matrix import Design
+from sm3.poly.index_sets.margin import ReducedMargin
+from sm3.poly.index_sets.multi_index import Pairs
 from sm3.poly.solvers.omp import omp
 
 Array = NDArray[np.float64]

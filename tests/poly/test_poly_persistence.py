@@ -19,8 +19,8 @@ from sklearn.model_selection import KFold
 
 from sm3.errors import CheckpointError
 from sm3.poly import Categorical, Discrete, PolynomialRegressor, total_degree
-from sm3.poly.distributions import STORABLE, frozen_of
-from sm3.poly.persistence import FILE_VERSION, load
+from sm3.poly.estimator.persistence import FILE_VERSION, load
+from sm3.poly.inputs.distributions import STORABLE, frozen_of
 
 INPUTS = {
     "uniform": (-1, 1),
@@ -161,7 +161,7 @@ def arrays_of(path):
 
 def write(path, arrays, digest=True):
     """A file as `save` would write it, with its digest made to fit."""
-    from sm3.poly.persistence import _digest
+    from sm3.poly.estimator.persistence import _digest
 
     if digest:
         arrays["digest"] = _digest({name: array for name, array in arrays.items() if name != "digest"})
@@ -288,7 +288,7 @@ def test_a_kill_while_writing_leaves_the_old_file(saved, tmp_path):
     target.write_bytes(path.read_bytes())
     code = f"""
 import os, numpy
-from sm3.poly.persistence import load
+from sm3.poly.estimator.persistence import load
 model = load({str(target)!r})
 def killed(file, **arrays):
     file.write(b"half")

@@ -489,11 +489,11 @@ def test_a_matrix_too_large_to_keep_is_not_kept(monkeypatch):
     """The candidates are fewer, or the products are made without it: the same terms are found."""
     x = uniform(60, 3)
     stored = PolynomialRegressor(inputs=(-1, 1), solver="omp").fit(x, smooth(x))
-    monkeypatch.setattr("sm3.poly.design.STORED_BYTES", 1000)
+    monkeypatch.setattr("sm3.poly.design.matrix.STORED_BYTES", 1000)
     free = PolynomialRegressor(inputs=(-1, 1), solver="omp").fit(x, smooth(x))
     assert free.n_basis_ == stored.n_basis_
     assert free.predict(x) == pytest.approx(stored.predict(x), abs=1e-10)
-    monkeypatch.setattr("sm3.poly.terms.STORED_BYTES", 8 * 60 * 300)
+    monkeypatch.setattr("sm3.poly.estimator.terms.STORED_BYTES", 8 * 60 * 300)
     assert PolynomialRegressor(inputs=(-1, 1), **QUICK).fit(x, smooth(x)).n_basis_ <= 300
 
 

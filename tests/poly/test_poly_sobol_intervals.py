@@ -7,9 +7,9 @@ import pytest
 
 from sm3.errors import InputError, SettingError
 from sm3.poly import Categorical, PolynomialRegressor, sobol_indices
-from sm3.poly.learning_curve import REPEATS, learning_curve, sizes_of
-from sm3.poly.refit import Refit
-from sm3.poly.sobol_intervals import sobol_intervals
+from sm3.poly.estimator.refit import Refit
+from sm3.poly.report.learning_curve import REPEATS, learning_curve, sizes_of
+from sm3.poly.sensitivity.sobol_intervals import sobol_intervals
 
 
 def kinked(x: np.ndarray, a: np.ndarray) -> np.ndarray:

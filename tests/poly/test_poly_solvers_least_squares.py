@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sm3.errors import InputError, SettingError
-from sm3.poly.basis import Legendre
-from sm3.poly.design import Design
-from sm3.poly.index_set import total_degree
-from sm3.poly.sampling import christoffel
+from sm3.poly.basis.classical import Legendre
+from sm3.poly.design.matrix import Design
+from sm3.poly.design.sampling import christoffel
+from sm3.poly.index_sets.families import total_degree
 from sm3.poly.solvers.by_order import by_order, cross_orders, total_degrees
 from sm3.poly.solvers.growing_fit import Rows
 from sm3.poly.solvers.least_squares import least_squares

@@ -20,7 +20,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from sm3.poly.multi_index import IndexSet
+from sm3.poly.index_sets.multi_index import IndexSet
 from sm3.poly.solvers.adaptive import MOST_TERMS, grow
 from sm3.poly.solvers.by_order import by_order, cross_orders, total_degrees
 from sm3.poly.solvers.growing_fit import GrowingFit, Rows
