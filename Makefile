@@ -5,10 +5,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+DOORS  := build/doors/.made
 ARGS   ?=
 NATIVE := CMakeLists.txt hatch_build.py $(wildcard src/sm3/optim/kernels/cpu/*.cpp src/sm3/optim/kernels/cpu/*.h)
 
-.PHONY: help setup run test check lint types bench record docs wheel sanitize clean
+.PHONY: help setup run test doors check lint types bench record docs wheel sanitize clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -22,11 +23,17 @@ $(STAMP): pyproject.toml constraints.txt $(NATIVE)
 
 setup: $(STAMP) ## create .venv and install everything this repository needs
 
-run: $(STAMP) ## the main job: train a small GPT with five optimizers and show memory, time and loss
+run: $(STAMP) ## the main job: train a small GPT with six optimizers and show memory, time and loss
 	$(BIN)/sm3 compare $(ARGS)
 
 test: $(STAMP) ## the whole test suite, without slow studies
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+
+$(DOORS): $(STAMP) tests/doors/requirements.txt tests/doors/environment.py
+	$(BIN)/python tests/doors/environment.py
+
+doors: $(DOORS) ## install other people's trainers beside .venv (150 MB) and test our optimizers in them; then `make test` does it, too
+	$(BIN)/python -m pytest tests/doors $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -22,10 +22,17 @@ if TYPE_CHECKING:
 
 # After Okabe and Ito (2008): distinguishable with the common colour blindnesses; chosen dark enough for white and
 # light enough for black. The marker says the same once more.
-_STYLES = (("#8a8a8a", "o"), ("#d98200", "s"), ("#2d8fd5", "^"), ("#12a07a", "D"), ("#c765a8", "v"))
+_STYLES = (
+    ("#8a8a8a", "o"),
+    ("#d98200", "s"),
+    ("#2d8fd5", "^"),
+    ("#9a8c00", "P"),
+    ("#12a07a", "D"),
+    ("#c765a8", "v"),
+)
 STYLE = {contestant.name: style for contestant, style in zip(CONTESTANTS, _STYLES, strict=True)}
 # A recipe has the colour of the plain optimizer it is made from, and a marker of its own.
-_MARKERS = "<>dPXp*h8H"
+_MARKERS = "<>dXp*h8H"
 STYLE |= {
     recipe.name: (STYLE[recipe.name.split()[0]][0], marker)
     for recipe, marker in zip(RECIPES, _MARKERS[: len(RECIPES)], strict=True)
