@@ -17,7 +17,9 @@ def run(code: str, **kwargs) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, **kwargs).stdout
 
 
-@pytest.mark.parametrize("module", ["sm3", "sm3.errors", "sm3.optim", "sm3.optim.rules", "sm3.plan", "sm3.compare", "sm3.tune"])
+@pytest.mark.parametrize(
+    "module", ["sm3", "sm3.errors", "sm3.optim", "sm3.optim.rules", "sm3.plan", "sm3.compare", "sm3.tune"]
+)
 def test_importing_brings_in_no_framework(module):
     """A user of one part pays for no other."""
     loaded = json.loads(run(f"import json, sys; import {module}; print(json.dumps(sorted(sys.modules)))"))
