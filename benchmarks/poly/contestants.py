@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
 from sm3.poly import Legendre, PolynomialRegressor, total_degree
-from sm3.poly.design import Design
+from sm3.poly.design.matrix import Design
 from sm3.poly.solvers.least_squares import least_squares
 from sm3.poly.solvers.omp import omp
 

@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measure import CONTROL_TOLERANCE
 from benchmarks.poly import contestants
 from benchmarks.poly.contestants import CHAOSPY, CONTROL, OPENTURNS, OURS, PIPELINE
 from benchmarks.poly.functions import f3
-from benchmarks.poly.rounds import CONTROL_TOLERANCE, figures, interleaved, ratio
+from benchmarks.poly.rounds import figures, interleaved, ratio
 from sm3 import run_record
 
 ROOT = Path(__file__).parents[2]

@@ -33,9 +33,10 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.poly import paper
 from benchmarks.poly.functions import FUNCTIONS
-from sm3.poly.basis import Legendre
-from sm3.poly.design import Design
-from sm3.poly.index_set import IndexSet, largest
+from sm3.poly.basis.classical import Legendre
+from sm3.poly.design.matrix import Design
+from sm3.poly.index_sets.families import largest
+from sm3.poly.index_sets.multi_index import IndexSet
 from sm3.poly.solvers.adaptive_sampling import adaptive_steps
 from sm3.poly.solvers.choose import choose, k_fold
 from sm3.poly.solvers.srlasso import srlasso

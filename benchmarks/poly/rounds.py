@@ -1,7 +1,8 @@
 """Interleaved rounds on one thread: seconds of each contestant, its ratio to a base in the same round, and a control.
 
 CPU time decides: it does not count the time in which another program had the core. A ratio is the median over rounds of
-the ratio within a round, so that a machine whose speed drifts does not decide. Knows clocks, no polynomial.
+the ratio within a round, so that a machine whose speed drifts does not decide. Knows clocks, no polynomial. Apart from
+benchmarks.measure because there everyone runs equally often: a fit of a peer may take a hundred times as long as ours.
 """
 
 from __future__ import annotations
@@ -11,9 +12,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-
-# A control off by more than this is another program on the machine (chosen: twice what an idle machine shows).
-CONTROL_TOLERANCE = 0.03
 
 # By contestant, by clock ("cpu", "wall"): seconds, one number for each round it ran in; it runs in the first ones.
 Seconds = dict[str, dict[str, list[float]]]

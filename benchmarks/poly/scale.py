@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.poly.functions import f3
 from sm3.poly import Legendre, hyperbolic_cross
-from sm3.poly.design import Design
+from sm3.poly.design.matrix import Design
 from sm3.poly.solvers.omp import omp
 
 ORDER = 7  # with 81 variables the smallest cross of 100,000 functions

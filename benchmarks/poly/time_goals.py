@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks.poly.finding import Finding
 from benchmarks.poly.functions import f1
 from sm3.poly import IndexSet, Legendre, hyperbolic_cross
-from sm3.poly.design import Design
-from sm3.poly.sensitivity import indices_of
+from sm3.poly.design.matrix import Design
+from sm3.poly.sensitivity.indices import indices_of
 from sm3.poly.solvers.srlasso import srlasso
 
 ROOT = Path(__file__).parents[2]

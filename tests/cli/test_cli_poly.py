@@ -151,7 +151,7 @@ def test_a_fit_writes_one_json_object(folder, tmp_path, capsys):
     assert [output["name"] for output in found["outputs"]] == ["stress", "mass"]
     assert found["outputs"][1]["indices"][1]["first"] == pytest.approx(1)  # mass is the number of bolts
     assert len(found["all_outputs_together"]) == 3
-    assert found["learning_curve"][-1]["rows"] == 64
+    assert found["learning_curve"][-1]["rows"] == 76
     assert "<h2>mass</h2>" in page.read_text(encoding="utf-8")
     assert saved.is_file()
     assert str(page) in err

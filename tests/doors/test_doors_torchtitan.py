@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,15 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.functional import cross_entropy
 from torchtitan.components.optimizer import LRSchedulersContainer
 
-from doors.same import assert_same_run, is_whole
+from doors.pages import run_code
+from doors.ranks import RANKS, join, leave, run_ranks
+from doors.same import assert_same_run, is_whole, same_bits
 from sm3 import SM3, SMMF
 
 WORDS = 29
@@ -74,15 +80,15 @@ def assert_same_runs(one: Any, other: Any) -> None:
         assert is_whole(its_other)
 
 
-def save(optimizers: Any, folder: Path) -> None:
+def save(optimizers: Any, folder: Path, *, alone: bool = True) -> None:
     """As torchtitan's checkpointer does: model parts and the container, through PyTorch's distributed checkpoint."""
     models = {f"part{number}": part.state_dict() for number, part in enumerate(optimizers.model_parts)}
-    dcp.save({**models, "optimizer": optimizers}, checkpoint_id=str(folder), no_dist=True)
+    dcp.save({**models, "optimizer": optimizers}, checkpoint_id=str(folder), no_dist=alone)
 
 
-def load(optimizers: Any, folder: Path) -> None:
+def load(optimizers: Any, folder: Path, *, alone: bool = True) -> None:
     models = {f"part{number}": part.state_dict() for number, part in enumerate(optimizers.model_parts)}
-    dcp.load({**models, "optimizer": optimizers}, checkpoint_id=str(folder), no_dist=True)
+    dcp.load({**models, "optimizer": optimizers}, checkpoint_id=str(folder), no_dist=alone)
     for number, part in enumerate(optimizers.model_parts):
         part.load_state_dict(models[f"part{number}"])
 
@@ -199,3 +205,53 @@ def test_flat_states_by_pytorch_s_own_functions_resume_to_the_bit(dtype, run_pag
     load(resumed, tmp_path / "saved")
     train(resumed.model_parts, resumed, range(6, 12))
     assert_same_runs(whole, resumed)
+
+
+def test_sharded_over_two_ranks_it_resumes_and_equals_one_process(run_page, tmp_path):
+    """Every part under `fully_shard` (FSDP2), a sharded checkpoint: no stop, a stop and one process differ by 0."""
+    run_ranks(__file__, tmp_path)
+    alone = run_page("torchtitan", model_parts=parts())["optimizers"]
+    train(alone.model_parts, alone, range(12))
+    together = torch.load(tmp_path / "parameters.pt")
+    for (name, param), other in zip(nn.ModuleList(alone.model_parts).named_parameters(), together, strict=True):
+        assert torch.equal(param.detach(), other), name
+
+
+def one_rank(folder: Path) -> None:
+    """The program of a rank. All ranks see the same words, so that the mean of their gradients is that of one."""
+    rank = join(folder)
+    mesh = init_device_mesh("cpu", (RANKS,))
+
+    def begin() -> Any:
+        model_parts = [fully_shard(part, mesh=mesh) for part in parts()]
+        return run_code("torchtitan", model_parts=model_parts)["optimizers"]
+
+    whole, half, resumed = begin(), begin(), begin()
+    train(whole.model_parts, whole, range(12))
+    train(half.model_parts, half, range(6))
+    save(half, folder / "saved", alone=False)
+    load(resumed, folder / "saved", alone=False)
+    train(resumed.model_parts, resumed, range(6, 12))
+    for optimizer, other in zip(whole, resumed, strict=True):
+        mine, its = (one.state_dict()["state"] for one in (optimizer, other))
+        for index, entry in mine.items():
+            for key, tensor in entry.items():
+                assert same_bits(local(tensor), local(its[index][key])), f"{key} of parameter {index}"
+    parameters = [full(param.detach()) for param in nn.ModuleList(resumed.model_parts).parameters()]
+    for param, other in zip(nn.ModuleList(whole.model_parts).parameters(), parameters, strict=True):
+        assert torch.equal(full(param.detach()), other)
+    if rank == 0:
+        torch.save(parameters, folder / "parameters.pt")
+    leave()
+
+
+def local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def full(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+if __name__ == "__main__":
+    one_rank(Path(sys.argv[1]))

@@ -7,7 +7,7 @@ import pytest
 from scipy import special, stats
 
 from sm3.errors import SettingError
-from sm3.poly.basis import Chebyshev1, Chebyshev2, Hermite, Jacobi, Laguerre, Legendre
+from sm3.poly.basis.classical import Chebyshev1, Chebyshev2, Hermite, Jacobi, Laguerre, Legendre
 
 # A basis and its measure by scipy: half of all checks compare the two.
 FAMILIES = [

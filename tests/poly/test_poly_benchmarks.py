@@ -207,12 +207,13 @@ def test_a_small_q2_goal_compares_with_new_points(monkeypatch):
             self.inputs = inputs
 
         def fit(self, x, _):
-            # the validation had one model, the constant 1
-            one = IndexSet.from_dense([[0] * x.shape[1]])
-            self.bases_, self.fold_models_ = (
-                [Legendre()] * x.shape[1],
-                [SimpleNamespace(index_set=one, coef=np.ones((1, 1)))],
-            )
+            # the validation had one model that counts, the constant 1, and one that does not
+            constant = IndexSet.from_dense([[0] * x.shape[1]])
+            self.bases_ = [Legendre()] * x.shape[1]
+            self.fold_models_ = [
+                SimpleNamespace(index_set=constant, coef=np.full((1, 1), value), counts=value < 2)
+                for value in (1.0, 99.0)
+            ]
             self.q2_ = 1 - next(said) * 0.01
             return self
 

@@ -9,7 +9,8 @@ import pytest
 from scipy import integrate, stats
 
 from sm3.errors import SettingError, SettingTypeError
-from sm3.poly.basis import Discrete, FromDensity, Hermite, Jacobi, Laguerre, Legendre
+from sm3.poly.basis.classical import Hermite, Jacobi, Laguerre, Legendre
+from sm3.poly.basis.density import Discrete, FromDensity
 
 
 @pytest.mark.parametrize(

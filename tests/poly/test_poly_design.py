@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from sm3.errors import InputError, SettingError
-from sm3.poly import design as design_file
-from sm3.poly import matrix_free
-from sm3.poly.basis import Chebyshev2, Discrete, Hermite, Jacobi, Laguerre, Legendre
-from sm3.poly.design import Design
-from sm3.poly.index_set import IndexSet, anchored, hyperbolic_cross, q_norm, tensor_product, total_degree
-from sm3.poly.products import Products
+from sm3.poly.basis.classical import Chebyshev2, Hermite, Jacobi, Laguerre, Legendre
+from sm3.poly.basis.density import Discrete
+from sm3.poly.design import matrix as design_file
+from sm3.poly.design import matrix_free
+from sm3.poly.design.matrix import Design
+from sm3.poly.design.products import Products
+from sm3.poly.index_sets.families import anchored, hyperbolic_cross, q_norm, tensor_product, total_degree
+from sm3.poly.index_sets.multi_index import IndexSet
 
 MIXED = [Legendre(), Hermite(), Laguerre(), Discrete(range(12)), Jacobi(1.0, -0.5), Chebyshev2()]
 # Every shape, sets without their parents, in any order, without the constant, with a long chain, and of one index.

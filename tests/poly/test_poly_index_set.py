@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from sm3.errors import SettingError
-from sm3.poly.basis import Chebyshev1, Hermite, Legendre
-from sm3.poly.index_set import (
+from sm3.poly.basis.classical import Chebyshev1, Hermite, Legendre
+from sm3.poly.index_sets.families import (
     KINDS,
-    IndexSet,
     anchored,
     hyperbolic_cross,
     largest,
@@ -22,6 +21,7 @@ from sm3.poly.index_set import (
     tensor_product,
     total_degree,
 )
+from sm3.poly.index_sets.multi_index import IndexSet
 
 # order -> size, dimension by dimension: counted independently, by the code published with arXiv 2208.09045.
 CROSS_SIZES = [

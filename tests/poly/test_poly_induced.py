@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sm3.poly.basis import Chebyshev1, Chebyshev2, Discrete, FromDensity, Hermite, Jacobi, Laguerre, Legendre
-from sm3.poly.induced import _cells
+from sm3.poly.basis.classical import Chebyshev1, Chebyshev2, Hermite, Jacobi, Laguerre, Legendre
+from sm3.poly.basis.density import Discrete, FromDensity
+from sm3.poly.basis.induced import _cells
 
 FAMILIES = [
     (Legendre(), stats.uniform(-1, 2)),

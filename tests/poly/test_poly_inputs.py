@@ -7,12 +7,12 @@ import pytest
 from scipy import stats
 
 from sm3.errors import InputError, SettingError
-from sm3.poly.basis import Chebyshev1, Chebyshev2, Hermite, Jacobi, Laguerre, Legendre
-from sm3.poly.density import Discrete, FromDensity
-from sm3.poly.features import canonical, column_names, inputs_of, physical, specifications, with_codes
-from sm3.poly.inputs import Categorical, box, categories, from_scipy, input_of, points
+from sm3.poly.basis.classical import Chebyshev1, Chebyshev2, Hermite, Jacobi, Laguerre, Legendre
+from sm3.poly.basis.density import Discrete, FromDensity
+from sm3.poly.inputs.features import canonical, column_names, inputs_of, physical, specifications, with_codes
+from sm3.poly.inputs.one_input import Categorical, box, categories, from_scipy, input_of, points
 
-# distribution -> polynomials of the table in inputs.py
+# distribution -> polynomials of the table in inputs/one_input.py
 CLASSICAL = {
     "uniform": (stats.uniform(-3, 5), Legendre()),
     "arcsine": (stats.arcsine(1, 4), Chebyshev1()),

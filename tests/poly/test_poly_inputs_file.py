@@ -9,8 +9,8 @@ import pytest
 
 from sm3.errors import InputError
 from sm3.poly import Categorical, Discrete
-from sm3.poly.inputs import input_of
-from sm3.poly.inputs_file import DISTRIBUTIONS, read_inputs
+from sm3.poly.inputs.one_input import input_of
+from sm3.poly.tables.inputs_file import DISTRIBUTIONS, read_inputs
 
 ALL = """
 [speed]

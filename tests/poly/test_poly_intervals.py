@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sm3.errors import InputError, SettingError
-from sm3.poly.basis import Legendre
-from sm3.poly.bootstrap import fixed_term_intervals, mammen, refit_intervals
-from sm3.poly.cross_fit import Fold, cross_fit_intervals
-from sm3.poly.design import Design
-from sm3.poly.index_set import IndexSet, total_degree
-from sm3.poly.intervals import Wanted
-from sm3.poly.sensitivity import indices_of
+from sm3.poly.basis.classical import Legendre
+from sm3.poly.design.matrix import Design
+from sm3.poly.index_sets.families import total_degree
+from sm3.poly.index_sets.multi_index import IndexSet
+from sm3.poly.sensitivity.bootstrap import fixed_term_intervals, mammen, refit_intervals
+from sm3.poly.sensitivity.cross_fit import Fold, cross_fit_intervals
+from sm3.poly.sensitivity.indices import indices_of
+from sm3.poly.sensitivity.intervals import Wanted
 
 
 def design_of(terms: IndexSet, points: np.ndarray) -> Design:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sm3.errors import SettingError
-from sm3.poly.index_set import hyperbolic_cross
-from sm3.poly.margin import ReducedMargin
+from sm3.poly.index_sets.families import hyperbolic_cross
+from sm3.poly.index_sets.margin import ReducedMargin
 
 
 def dense(nu, dimension):

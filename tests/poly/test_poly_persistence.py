@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from sklearn.model_selection import KFold
 
 from sm3.errors import CheckpointError
 from sm3.poly import Categorical, Discrete, PolynomialRegressor, total_degree
-from sm3.poly.distributions import STORABLE, frozen_of
-from sm3.poly.persistence import FILE_VERSION, load
+from sm3.poly.estimator.persistence import FILE_VERSION, load
+from sm3.poly.inputs.distributions import STORABLE, frozen_of
 
 INPUTS = {
     "uniform": (-1, 1),
@@ -118,6 +119,14 @@ def test_names_of_the_outputs_are_kept_where_there_are_some(saved, tmp_path):
     assert load(tmp_path / "named.npz").target_names_ == ["stress", "cost"]
 
 
+def test_whether_a_fold_counts_is_kept(saved, tmp_path):
+    """Each fold its own answer."""
+    model = pickle.loads(pickle.dumps(saved[0]))
+    model.fold_models_ = tuple(replace(fold, counts=k % 3 > 0) for k, fold in enumerate(model.fold_models_))
+    model.save(tmp_path / "model.npz")
+    assert [fold.counts for fold in load(tmp_path / "model.npz").fold_models_] == [k % 3 > 0 for k in range(20)]
+
+
 def test_any_changed_byte_is_noticed(saved, tmp_path):
     """At 300 places spread over the file, first and last byte included."""
     _, x, path = saved
@@ -152,7 +161,7 @@ def arrays_of(path):
 
 def write(path, arrays, digest=True):
     """A file as `save` would write it, with its digest made to fit."""
-    from sm3.poly.persistence import _digest
+    from sm3.poly.estimator.persistence import _digest
 
     if digest:
         arrays["digest"] = _digest({name: array for name, array in arrays.items() if name != "digest"})
@@ -221,6 +230,8 @@ TAMPERED = {
     "a coefficient that is no number": lambda header, arrays: arrays["coef"].__setitem__(0, np.nan),
     "rows that do not fit": lambda header, arrays: arrays.update({"rows.weight": np.ones(3)}),
     "a fold of rows that are not there": lambda header, arrays: arrays["fold0.rows"].__setitem__(0, 10**6),
+    "a fold that counts a little": lambda header, arrays: header["fold_models"].__setitem__(0, 0.5),
+    "a fold missing": lambda header, arrays: header.update(fold_models=3),
     "an array missing": lambda header, arrays: arrays.pop("rows.x"),
     "an argument missing": lambda header, arrays: header["arguments"].pop("solver"),
     "names too many": lambda header, arrays: header.update(names=["a"] * 99),
@@ -277,7 +288,7 @@ def test_a_kill_while_writing_leaves_the_old_file(saved, tmp_path):
     target.write_bytes(path.read_bytes())
     code = f"""
 import os, numpy
-from sm3.poly.persistence import load
+from sm3.poly.estimator.persistence import load
 model = load({str(target)!r})
 def killed(file, **arrays):
     file.write(b"half")

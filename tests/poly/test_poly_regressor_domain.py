@@ -9,13 +9,13 @@ import pytest
 from scipy import stats
 
 from sm3.errors import InputError, SettingError
-from sm3.poly.basis import Hermite, Jacobi, Legendre
-from sm3.poly.design import Design
-from sm3.poly.domain import ExtrapolationWarning, check_policy, inside, refuse_impossible
-from sm3.poly.gradient import canonical_gradient
-from sm3.poly.index_set import total_degree
-from sm3.poly.inputs import Categorical, box, categories, from_scipy, input_of
-from sm3.poly.multi_index import IndexSet
+from sm3.poly.basis.classical import Hermite, Jacobi, Legendre
+from sm3.poly.design.matrix import Design
+from sm3.poly.estimator.gradient import canonical_gradient
+from sm3.poly.index_sets.families import total_degree
+from sm3.poly.index_sets.multi_index import IndexSet
+from sm3.poly.inputs.domain import ExtrapolationWarning, check_policy, inside, refuse_impossible
+from sm3.poly.inputs.one_input import Categorical, box, categories, from_scipy, input_of
 
 INPUTS = [box(0.0, 2.0), from_scipy(stats.norm(100, 5)), categories(Categorical(3))]
 NAMES = ["speed", "load", "kind"]
@@ -94,7 +94,7 @@ def test_training_rows_that_contradict_their_distribution_are_refused():
 @pytest.mark.parametrize("chunk", [1, 7, 10**6])
 def test_the_gradient_is_the_derivative_of_the_values(monkeypatch, chunk):
     """Complex steps cannot be taken through the tables: central differences, for terms of 0 to 4 variables at once."""
-    monkeypatch.setattr("sm3.poly.gradient._AT_ONCE", chunk)
+    monkeypatch.setattr("sm3.poly.estimator.gradient._AT_ONCE", chunk)
     rng = np.random.default_rng(0)
     bases = [Legendre(), Hermite(), Jacobi(1.5, -0.3), Legendre()]
     terms = total_degree(4, 4)

@@ -8,8 +8,8 @@ from sklearn.model_selection import KFold
 
 from sm3.errors import InputError, SettingError
 from sm3.poly import PolynomialRegressor
-from sm3.poly.accuracy import HeldOut, q2, q2_interval
-from sm3.poly.rows import distinct_rows, random_folds, rows_and_splits
+from sm3.poly.estimator.accuracy import HeldOut, q2, q2_interval
+from sm3.poly.estimator.rows import distinct_rows, random_folds, rows_and_splits
 
 
 def table(m=30, d=3, q=2, seed=0):

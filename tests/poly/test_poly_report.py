@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from sm3.errors import InputError, SettingError
-from sm3.poly import Categorical, PolynomialRegressor, pictures
-from sm3.poly.analysis import Analysis, analyse
-from sm3.poly.from_table import fit_problem, input_names, output_names, predict_table, problem_of
-from sm3.poly.learning_curve import learning_curve
-from sm3.poly.page import effects, page, write_page
-from sm3.poly.report import as_data, index_rows, notes, pair_rows
-from sm3.poly.table import Table, read_table
-from sm3.poly.verdict import sentences
+from sm3.poly import Categorical, PolynomialRegressor
+from sm3.poly.report import pictures
+from sm3.poly.report.analysis import Analysis, analyse
+from sm3.poly.report.learning_curve import learning_curve
+from sm3.poly.report.page import effects, page, write_page
+from sm3.poly.report.summary import as_data, index_rows, notes, pair_rows
+from sm3.poly.report.verdict import sentences
+from sm3.poly.tables.from_table import fit_problem, input_names, output_names, predict_table, problem_of
+from sm3.poly.tables.table import Table, read_table
 
 CORNERS = [(-1, 1)] * 3
 

@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 
 from sm3.errors import SettingError
-from sm3.poly.basis import Chebyshev1, Discrete, Hermite, Jacobi, Laguerre, Legendre
-from sm3.poly.design import Design
-from sm3.poly.index_set import hyperbolic_cross, total_degree
-from sm3.poly.sampling import (
+from sm3.poly.basis.classical import Chebyshev1, Hermite, Jacobi, Laguerre, Legendre
+from sm3.poly.basis.density import Discrete
+from sm3.poly.design.matrix import Design
+from sm3.poly.design.sampling import (
     christoffel,
     christoffel_sum,
     from_pool,
@@ -22,6 +22,7 @@ from sm3.poly.sampling import (
     sobol,
     suggest,
 )
+from sm3.poly.index_sets.families import hyperbolic_cross, total_degree
 
 MIXED = [Legendre(), Hermite(), Laguerre(), Discrete(range(12)), Jacobi(1.0, -0.5), Chebyshev1()]
 
@@ -117,7 +118,7 @@ def test_leverages_are_those_of_a_dense_decomposition():
 
 def test_leverages_do_not_depend_on_the_blocks_they_are_computed_in(monkeypatch):
     """A pool in 20 blocks and in one."""
-    from sm3.poly import sampling
+    from sm3.poly.design import sampling
 
     cross = hyperbolic_cross(2, 9)
     pool = monte_carlo([Hermite()] * 2, 1000, rng()).points

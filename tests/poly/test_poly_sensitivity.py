@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sm3.errors import InputError, SettingError
-from sm3.poly.basis import Legendre
-from sm3.poly.index_set import IndexSet, hyperbolic_cross, tensor_product, total_degree
-from sm3.poly.sensitivity import indices_of, moments
+from sm3.poly.basis.classical import Legendre
+from sm3.poly.index_sets.families import hyperbolic_cross, tensor_product, total_degree
+from sm3.poly.index_sets.multi_index import IndexSet
+from sm3.poly.sensitivity.indices import indices_of, moments
 
 
 def projected(function, degree: int, nodes: int = 200) -> np.ndarray:

@@ -7,9 +7,9 @@ import pytest
 
 from sm3.errors import InputError, SettingError
 from sm3.poly import Categorical, PolynomialRegressor, sobol_indices
-from sm3.poly.learning_curve import REPEATS, learning_curve, sizes_of
-from sm3.poly.refit import Refit
-from sm3.poly.sobol_intervals import sobol_intervals
+from sm3.poly.estimator.refit import Refit
+from sm3.poly.report.learning_curve import REPEATS, learning_curve, sizes_of
+from sm3.poly.sensitivity.sobol_intervals import sobol_intervals
 
 
 def kinked(x: np.ndarray, a: np.ndarray) -> np.ndarray:
@@ -132,7 +132,7 @@ def test_the_learning_curve_falls_for_a_smooth_function():
     """From 8 and more rows up; the last point has all but a fold, and every fit is counted."""
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, (80, 2))
-    fitted = PolynomialRegressor([(-1, 1)] * 2, solver="omp").fit(x, np.exp(x[:, 0] - x[:, 1]))
+    fitted = PolynomialRegressor([(-1, 1)] * 2, solver="omp", cv=5).fit(x, np.exp(x[:, 0] - x[:, 1]))
     calls = []
     curve = learning_curve(fitted, progress=lambda: calls.append(1))
     assert curve.rows == (10, 20, 40, 64)
@@ -146,7 +146,7 @@ def test_the_learning_curve_falls_for_a_smooth_function():
 def test_a_few_rows_make_a_short_curve():
     """Too few for any subset: only the folds, or nothing."""
     x = np.linspace(-1, 1, 12)[:, None]
-    assert learning_curve(PolynomialRegressor(solver="ls").fit(x, x[:, 0])).rows == (10,)
+    assert learning_curve(PolynomialRegressor(solver="ls").fit(x, x[:, 0])).rows == (11,)
     assert learning_curve(PolynomialRegressor(solver="ls", cv=None).fit(x, x[:, 0])).rows == ()
 
 

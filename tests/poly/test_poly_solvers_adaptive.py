@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from sm3.errors import InputError, SettingError
-from sm3.poly.basis import Hermite, Legendre
-from sm3.poly.design import Design
-from sm3.poly.index_set import IndexSet, hyperbolic_cross, total_degree
+from sm3.poly.basis.classical import Hermite, Legendre
+from sm3.poly.design.matrix import Design
+from sm3.poly.index_sets.families import hyperbolic_cross, total_degree
+from sm3.poly.index_sets.multi_index import IndexSet
 from sm3.poly.solvers.adaptive import adaptive_least_squares, grow, samples_needed
 from sm3.poly.solvers.growing_fit import Rows
 from sm3.poly.solvers.linear_map import DenseMap

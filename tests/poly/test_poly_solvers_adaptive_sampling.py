@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from sm3.errors import InputError, SettingError
-from sm3.poly.basis import Discrete, Legendre
-from sm3.poly.design import Design
+from sm3.poly.basis.classical import Legendre
+from sm3.poly.basis.density import Discrete
+from sm3.poly.design.matrix import Design
 from sm3.poly.solvers.adaptive import samples_needed
 from sm3.poly.solvers.adaptive_sampling import adaptive_steps
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sm3.errors import InputError, SettingError
-from sm3.poly.basis import Legendre
-from sm3.poly.design import Design
-from sm3.poly.index_set import total_degree
-from sm3.poly.sampling import christoffel
+from sm3.poly.basis.classical import Legendre
+from sm3.poly.design.matrix import Design
+from sm3.poly.design.sampling import christoffel
+from sm3.poly.index_sets.families import total_degree
 from sm3.poly.solvers.by_order import by_order, cross_orders, total_degrees
 from sm3.poly.solvers.growing_fit import Rows
 from sm3.poly.solvers.least_squares import least_squares
@@ -47,6 +47,33 @@ def test_leave_one_out_is_that_of_refits(rng):
     assert least_squares(DenseMap(a), y).loo == pytest.approx(by_hand, rel=1e-12)
     assert least_squares(DenseMap(a), y, loo=False).loo is None
     assert least_squares(DenseMap(a[:6]), y[:6]).loo == np.inf  # nothing is left to judge by
+
+
+@pytest.mark.parametrize("dependent", [False, True])
+def test_errors_of_points_left_out_are_those_of_refits(rng, dependent):
+    """Three rows at one point, two at another, which leave together; also where a column had to be dropped."""
+    a, y = rng.standard_normal((25, 6)), rng.standard_normal((25, 2))
+    site = np.array([7, 1, 7, 7, *range(10, 30), 1])
+    given = np.column_stack([a, a[:, 0]]) if dependent else a
+    solution = least_squares(DenseMap(given), y, site=site)
+
+    expected = np.empty_like(y)
+    for number in np.unique(site):
+        rest = np.flatnonzero(site != number)
+        coef = np.linalg.lstsq(a[rest], y[rest], rcond=None)[0]
+        expected[site == number] = y[site == number] - a[site == number] @ coef
+    assert solution.left_out == pytest.approx(expected, rel=1e-11)
+    assert solution.loo == pytest.approx(least_squares(DenseMap(a), y).loo, rel=1e-12)  # row by row, as without sites
+
+
+def test_a_point_without_which_nothing_is_determined_has_no_error(rng):
+    """Two rows alone have a part in the last column: each can be left out, both together cannot."""
+    a, y = rng.standard_normal((25, 6)), rng.standard_normal((25, 1))
+    a[2:, 5] = 0.0
+    left_out = least_squares(DenseMap(a), y, site=np.array([0, 0, *range(1, 24)])).left_out
+
+    assert np.isinf(left_out[:2]).all()
+    assert np.isfinite(left_out[2:]).all()
 
 
 def test_dependent_functions_are_left_out_of_the_support(rng):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sm3.errors import InputError, SettingError
-from sm3.poly.basis import Legendre
-from sm3.poly.design import Design
-from sm3.poly.index_set import hyperbolic_cross
-from sm3.poly.margin import ReducedMargin
+from sm3.poly.basis.classical import Legendre
+from sm3.poly.design.matrix import Design
+from sm3.poly.index_sets.families import hyperbolic_cross
+from sm3.poly.index_sets.margin import ReducedMargin
 from sm3.poly.solvers.growing_fit import GrowingFit, Rows
 from sm3.poly.solvers.linear_map import DenseMap
 from sm3.poly.solvers.omp import omp, omp_on_rows, pursue

@@ -10,9 +10,9 @@ import pytest
 from sklearn.linear_model import Lasso
 
 from sm3.errors import InputError, SettingError
-from sm3.poly.basis import Legendre
-from sm3.poly.design import Design
-from sm3.poly.index_set import hyperbolic_cross, total_degree
+from sm3.poly.basis.classical import Legendre
+from sm3.poly.design.matrix import Design
+from sm3.poly.index_sets.families import hyperbolic_cross, total_degree
 from sm3.poly.solvers import joint_support, lasso_path
 from sm3.poly.solvers.joint_support import rotated
 from sm3.poly.solvers.lasso_path import LassoPath

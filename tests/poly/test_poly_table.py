@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sm3.errors import InputError, SettingError
-from sm3.poly.table import number_of, read_table, write_table
+from sm3.poly.tables.table import number_of, read_table, write_table
 
 GOOD = "x1,x2,y\n1,2,3\n4.5,-5e-1,6\n"
 

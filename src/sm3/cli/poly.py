@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from sm3.poly.analysis import Analysis
-    from sm3.poly.learning_curve import LearningCurve
-    from sm3.poly.regressor import PolynomialRegressor
+    from sm3.poly.estimator.regressor import PolynomialRegressor
+    from sm3.poly.report.analysis import Analysis
+    from sm3.poly.report.learning_curve import LearningCurve
 
 poly = typer.Typer(
     help="Learn a smooth function of many inputs from a few hundred rows, and which inputs matter.",
@@ -63,7 +63,12 @@ def fit(
     degree: Annotated[
         int | None, typer.Option(metavar="N", help="Order of the terms. Default: as many as the rows allow for.")
     ] = None,
-    folds: Annotated[int, typer.Option(metavar="N", help="Parts of the validation that gives Q2 and intervals.")] = 5,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Parts of the validation that gives Q2 and intervals. Default: 5 to 20, by the rows."
+        ),
+    ] = None,
     level: Level = 0.95,
     seed: Seed = 0,
     separator: Separator = None,
@@ -94,10 +99,10 @@ def fit(
                                         auto         the range of the data
     """
     _need_libraries(report)
-    from sm3.poly.from_table import fit_problem, problem_of
-    from sm3.poly.inputs_file import read_inputs
-    from sm3.poly.intervals import checked_level
-    from sm3.poly.table import read_table
+    from sm3.poly.sensitivity.intervals import checked_level
+    from sm3.poly.tables.from_table import fit_problem, problem_of
+    from sm3.poly.tables.inputs_file import read_inputs
+    from sm3.poly.tables.table import read_table
 
     checked_level(level)  # before the work, not after it
     table = read_table(file, separator=separator, decimal=decimal)
@@ -105,7 +110,7 @@ def fit(
     problem = problem_of(table, target, stated, ignore=ignore or [], weight=weight)
     if problem.left_out:
         _tell(f"not used, because {inputs} does not name them: {', '.join(problem.left_out)}")
-    settings = {"solver": solver, "degree": degree, "cv": folds, "random_state": seed}
+    settings = {"solver": solver, "degree": degree, "cv": "auto" if folds is None else folds, "random_state": seed}
     with _working(f"fitting {', '.join(target)} to {len(table)} rows of {len(problem.names)} inputs"):
         model = fit_problem(problem, **settings)
     if output is not None:
@@ -143,9 +148,9 @@ def predict(
     import math
 
     _need_libraries()
-    from sm3.poly.from_table import output_names, predict_table
-    from sm3.poly.persistence import load
-    from sm3.poly.table import read_table
+    from sm3.poly.estimator.persistence import load
+    from sm3.poly.tables.from_table import output_names, predict_table
+    from sm3.poly.tables.table import read_table
 
     fitted = load(model)
     fitted.extrapolate = outside
@@ -188,7 +193,7 @@ def sensitivity(
       sm3 poly sensitivity model.npz --group weather=wind,rain --report page.html
     """
     _need_libraries(report)
-    from sm3.poly.persistence import load
+    from sm3.poly.estimator.persistence import load
 
     fitted = load(model)
     with _working("intervals"):
@@ -236,8 +241,8 @@ def design(
     import json
 
     _need_libraries()
-    from sm3.poly.inputs_file import read_inputs
-    from sm3.poly.regressor import PolynomialRegressor
+    from sm3.poly.estimator.regressor import PolynomialRegressor
+    from sm3.poly.tables.inputs_file import read_inputs
 
     if n < 1:
         raise typer.BadParameter("give a number of points, at least 1", param_hint="--n")
@@ -266,8 +271,8 @@ def _finish(
     """Analyse a model and show it; with a report also the error over the number of rows, which takes some more fits."""
     import json
 
-    from sm3.poly import report as reports
-    from sm3.poly.analysis import analyse
+    from sm3.poly.report import summary
+    from sm3.poly.report.analysis import analyse
 
     curve = None if report is None else _curve(model, seed)
     found: Analysis = analyse(
@@ -280,13 +285,13 @@ def _finish(
         random_state=seed,
     )
     if report is not None:
-        from sm3.poly.page import write_page
+        from sm3.poly.report.page import write_page
 
         write_page(report, found, _command())
     if as_json:
-        typer.echo(json.dumps(reports.as_data(found, _command())))
+        typer.echo(json.dumps(summary.as_data(found, _command())))
     else:
-        reports.show(found)
+        summary.show(found)
     if report is not None:
         _tell(f"page   {report}")
 
@@ -303,7 +308,7 @@ def _curve(model: PolynomialRegressor, seed: int) -> LearningCurve:
     from rich.console import Console
     from rich.progress import Progress
 
-    from sm3.poly.learning_curve import REPEATS, learning_curve, sizes_of
+    from sm3.poly.report.learning_curve import REPEATS, learning_curve, sizes_of
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("fits with fewer rows", total=REPEATS * len(sizes_of(model)))
@@ -353,7 +358,7 @@ def _write_csv(output: Path | None, names: Any, columns: Any) -> None:
     import sys
 
     from sm3.errors import InputError, explain
-    from sm3.poly.table import write_table
+    from sm3.poly.tables.table import write_table
 
     if output is None:
         write_table(sys.stdout, names, columns)

@@ -2,28 +2,17 @@
 
 In the order data passes:
 
-    table, text_file   a CSV file, with the place of every mistake
-    features           the columns: names, the argument `inputs`, labels as numbers
-    inputs             a distribution -> polynomials and a map; distributions (of scipy.stats) and maps
-    basis              Legendre, Chebyshev, Jacobi, Hermite, Laguerre; density: any other, and finitely many values;
-                       one_variable, recurrence, discretise, stieltjes, induced: how they are computed
-    index_set          hyperbolic cross, total degree, ...: multi_index (the class), index_shapes, prefix_tree, margin
-    design             values of all basis functions at points: products, matrix_free
-    rows               distinct rows with weights, and folds
-    terms              which terms a fit may choose from
-    solvers/           coefficients: least squares, greedy, square-root LASSO, adaptive; the best by folds
-    fitting            scaling, choice of a solver, coefficients in the units of y; learned: what it found
-    accuracy           Q2 on held-out rows, with its interval
-    regressor          PolynomialRegressor, the scikit-learn estimator
-    domain             rows outside the domain of the inputs
-    gradient           derivatives
-    updating           more rows for the same terms
-    sampling           where to evaluate next; points: in the units of the inputs
-    notes              what a reader of a fitted model should know
-    persistence        models as files without executable content; model_state: what is in them
-    sensitivity        variance and Sobol' indices; cross_fit, bootstrap, intervals: how far they can be trusted
-    pictures, report   figures, and a page with all of it
+    tables/        a CSV file and inputs.toml, with the place of every mistake
+    inputs/        the columns, a distribution for each, and the map to the variable of its polynomials
+    basis/         orthonormal polynomials of one variable
+    index_sets/    which products of them there are
+    design/        the values of all products at points; where points should be
+    solvers/       coefficients: least squares, greedy, square-root LASSO, adaptive; the best by folds
+    estimator/     PolynomialRegressor: rows, folds, terms, fit, Q2, more rows, files
+    sensitivity/   variance and Sobol' indices, and how far they can be trusted
+    report/        sentences, tables, figures, and a page with all of it
 
+basis, index_sets, design and solvers know nothing of tables, inputs and estimators; each folder begins with its map.
 Importing this package imports none of them; all computing is in float64, NumPy and SciPy only.
 """
 
@@ -33,11 +22,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sm3.poly.basis import Chebyshev1, Chebyshev2, Hermite, Jacobi, Laguerre, Legendre
-    from sm3.poly.density import Discrete, FromDensity
-    from sm3.poly.domain import ExtrapolationWarning
-    from sm3.poly.index_set import (
-        IndexSet,
+    from sm3.poly.basis.classical import Chebyshev1, Chebyshev2, Hermite, Jacobi, Laguerre, Legendre
+    from sm3.poly.basis.density import Discrete, FromDensity
+    from sm3.poly.estimator.regressor import PolynomialRegressor
+    from sm3.poly.index_sets.families import (
         anchored,
         hyperbolic_cross,
         largest,
@@ -45,31 +33,32 @@ if TYPE_CHECKING:
         tensor_product,
         total_degree,
     )
-    from sm3.poly.inputs import Categorical
-    from sm3.poly.regressor import PolynomialRegressor
-    from sm3.poly.sensitivity import SobolIndices, sobol_indices
+    from sm3.poly.index_sets.multi_index import IndexSet
+    from sm3.poly.inputs.domain import ExtrapolationWarning
+    from sm3.poly.inputs.one_input import Categorical
+    from sm3.poly.sensitivity.indices import SobolIndices, sobol_indices
 
 _FILE_OF_NAME = {
-    "Categorical": "inputs",
-    "Chebyshev1": "basis",
-    "Chebyshev2": "basis",
-    "Discrete": "density",
-    "ExtrapolationWarning": "domain",
-    "FromDensity": "density",
-    "Hermite": "basis",
-    "IndexSet": "index_set",
-    "Jacobi": "basis",
-    "Laguerre": "basis",
-    "Legendre": "basis",
-    "PolynomialRegressor": "regressor",
-    "SobolIndices": "sensitivity",
-    "anchored": "index_set",
-    "hyperbolic_cross": "index_set",
-    "largest": "index_set",
-    "q_norm": "index_set",
-    "sobol_indices": "sensitivity",
-    "tensor_product": "index_set",
-    "total_degree": "index_set",
+    "Categorical": "inputs.one_input",
+    "Chebyshev1": "basis.classical",
+    "Chebyshev2": "basis.classical",
+    "Discrete": "basis.density",
+    "ExtrapolationWarning": "inputs.domain",
+    "FromDensity": "basis.density",
+    "Hermite": "basis.classical",
+    "IndexSet": "index_sets.multi_index",
+    "Jacobi": "basis.classical",
+    "Laguerre": "basis.classical",
+    "Legendre": "basis.classical",
+    "PolynomialRegressor": "estimator.regressor",
+    "SobolIndices": "sensitivity.indices",
+    "anchored": "index_sets.families",
+    "hyperbolic_cross": "index_sets.families",
+    "largest": "index_sets.families",
+    "q_norm": "index_sets.families",
+    "sobol_indices": "sensitivity.indices",
+    "tensor_product": "index_sets.families",
+    "total_degree": "index_sets.families",
 }
 
 __all__ = [

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sm3.poly.basis import Discrete
+from sm3.poly.basis.density import Discrete
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

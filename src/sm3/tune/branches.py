@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sm3.errors import InputError, explain
-from sm3.poly.basis import Discrete
+from sm3.poly.basis.density import Discrete
 from sm3.tune.axes import Axis, axis_of
 from sm3.tune.outcomes import Outcome
 

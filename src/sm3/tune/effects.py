@@ -1,8 +1,8 @@
 """The hyper-parameters of a fitted polynomial with their indices, intervals, and the places that the intervals allow.
 
-The intervals are those of `sm3.poly.cross_fit`: they hold for the function, whatever the polynomial misses, because all
-that is not explained may belong to any hyper-parameter. Noise does not belong to any: what repeats have shown to be
-noise, at least, is taken off the upper ends. With variance V, residual R and noise s2, an index is at most
+The intervals are those of `sm3.poly.sensitivity.cross_fit`: they hold for the function, whatever the polynomial misses,
+because all that is not explained may belong to any hyper-parameter. Noise does not belong to any: what repeats have
+shown to be noise, at least, is taken off the upper ends. With variance V, residual R and noise s2, an index is at most
 (L + R - s2) / (V - s2), where (L + R) / V is the upper end that knows nothing of s2.
 """
 
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sm3.poly.sensitivity import sobol_indices
-from sm3.poly.sobol_intervals import sobol_intervals
+from sm3.poly.sensitivity.indices import sobol_indices
+from sm3.poly.sensitivity.sobol_intervals import sobol_intervals
 from sm3.tune.axes import Axis
 
 if TYPE_CHECKING:
-    from sm3.poly.regressor import PolynomialRegressor
+    from sm3.poly.estimator.regressor import PolynomialRegressor
 
 Vector = NDArray[np.float64]
 Interval = tuple[float, float]

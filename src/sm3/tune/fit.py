@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sm3.poly.regressor import PolynomialRegressor
+from sm3.poly.estimator.regressor import PolynomialRegressor
 from sm3.tune.axes import Axis
 
 Vector = NDArray[np.float64]

@@ -28,7 +28,7 @@ from sm3.tune.fit import FOLDS, regressor
 from sm3.tune.refusal import LEAST, LEAST_Q2, Evidence, Refusal, not_told_apart, too_few, too_little_explained
 
 if TYPE_CHECKING:
-    from sm3.poly.regressor import PolynomialRegressor
+    from sm3.poly.estimator.regressor import PolynomialRegressor
 
 Vector = NDArray[np.float64]
 

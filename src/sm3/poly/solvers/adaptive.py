@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sm3.errors import SettingError, explain
-from sm3.poly.margin import ReducedMargin
-from sm3.poly.multi_index import IndexSet, Pairs
+from sm3.poly.index_sets.margin import ReducedMargin
+from sm3.poly.index_sets.multi_index import IndexSet, Pairs
 from sm3.poly.solvers.growing_fit import GrowingFit, Rows
 from sm3.poly.solvers.linear_map import LinearMap, targets
 from sm3.poly.solvers.noise import is_noise, largest_of_noise
@@ -76,9 +76,9 @@ def adaptive_least_squares(
     data is noise; without noise it stops too early at times, as the tail of a smooth function looks like it too.
     Raises `SettingError` for settings out of range, `InputError` where y does not fit or is not finite.
 
-    >>> from sm3.poly.basis import Legendre
-    >>> from sm3.poly.design import Design
-    >>> from sm3.poly.index_set import total_degree
+    >>> from sm3.poly.basis.classical import Legendre
+    >>> from sm3.poly.design.matrix import Design
+    >>> from sm3.poly.index_sets.families import total_degree
     >>> points = np.random.default_rng(0).uniform(-1, 1, (60, 2))
     >>> index_set = total_degree(2, 8)
     >>> A = Design([Legendre(), Legendre()], index_set, points, row_scale=np.full(60, 60**-0.5))

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sm3.errors import InputError, SettingError, explain
-from sm3.poly.design import Design
-from sm3.poly.margin import ReducedMargin
-from sm3.poly.multi_index import IndexSet
-from sm3.poly.one_variable import Basis
-from sm3.poly.sampling import Sample, christoffel, from_pool, mixture_weights, monte_carlo
+from sm3.poly.basis.one_variable import Basis
+from sm3.poly.design.matrix import Design
+from sm3.poly.design.sampling import Sample, christoffel, from_pool, mixture_weights, monte_carlo
+from sm3.poly.index_sets.margin import ReducedMargin
+from sm3.poly.index_sets.multi_index import IndexSet
 from sm3.poly.solvers.adaptive import BULK, samples_needed
 from sm3.poly.solvers.least_squares import least_squares
 from sm3.poly.solvers.solution import Solution
@@ -64,7 +64,7 @@ def adaptive_steps(
     additions of the oldest index of the margin, against coefficients that are zero; the paper has none.
     Raises `SettingError` for settings out of range, `InputError` where the function's values cannot be used.
 
-    >>> from sm3.poly.basis import Legendre
+    >>> from sm3.poly.basis.classical import Legendre
     >>> def f(y):
     ...     return np.exp(-y.sum(axis=1) / 4)
     >>> steps = list(adaptive_steps(f, [Legendre()] * 2, np.random.default_rng(0), max_samples=200))

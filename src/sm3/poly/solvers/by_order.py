@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sm3.errors import SettingError, explain
-from sm3.poly.multi_index import IndexSet
+from sm3.poly.index_sets.multi_index import IndexSet
 from sm3.poly.solvers.growing_fit import GrowingFit, Rows
 from sm3.poly.solvers.linear_map import LinearMap, targets
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sm3.poly.multi_index import IndexSet
+from sm3.poly.index_sets.multi_index import IndexSet
 from sm3.poly.solvers.adaptive import MOST_TERMS, grow
 from sm3.poly.solvers.by_order import by_order, cross_orders, total_degrees
 from sm3.poly.solvers.growing_fit import GrowingFit, Rows
@@ -166,5 +167,5 @@ def _of_fits(fits: dict[str, GrowingFit], solver: str) -> Tried:
         family=[family for family, _ in steps],
         size=np.array([fits[family].path[step]["terms"] for family, step in steps]),
         errors=np.concatenate([fit.judged_errors() for fit in fits.values()]),
-        solution=lambda i: fits[steps[i][0]].solution(steps[i][1], solver, steps[i][1]),
+        solution=cache(lambda i: fits[steps[i][0]].solution(steps[i][1], solver, steps[i][1])),
     )

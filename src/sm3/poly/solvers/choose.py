@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sm3.errors import SettingError, explain
-from sm3.poly.multi_index import IndexSet
+from sm3.poly.index_sets.multi_index import IndexSet
 from sm3.poly.solvers.candidates import BUDGET, PER_ROW, SOLVERS, Problem, Tried, run
 from sm3.poly.solvers.growing_fit import Rows
 from sm3.poly.solvers.linear_map import LinearMap, targets, weights
@@ -57,9 +57,9 @@ def choose(
     2e9 a second: numbers of terms are held to it, and of several solvers one that needs more is left out and named.
     Raises `SettingError` for unknown solvers, less than two folds, or where no solver is left.
 
-    >>> from sm3.poly.basis import Legendre
-    >>> from sm3.poly.design import Design
-    >>> from sm3.poly.index_set import hyperbolic_cross
+    >>> from sm3.poly.basis.classical import Legendre
+    >>> from sm3.poly.design.matrix import Design
+    >>> from sm3.poly.index_sets.families import hyperbolic_cross
     >>> rng = np.random.default_rng(0)
     >>> points, index_set = rng.uniform(-1, 1, (100, 3)), hyperbolic_cross(3, 12)
     >>> bases, scale = [Legendre()] * 3, np.full(100, 0.1)

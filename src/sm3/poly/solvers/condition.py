@@ -33,6 +33,7 @@ def condition(triangle: Array) -> float:
         return 1.0
     if not np.diagonal(triangle).all():
         return float("inf")
+    triangle = np.asfortranarray(triangle)  # LAPACK would copy a part of a buffer at every call
     if k <= _SMALL:
         values = np.linalg.svd(triangle, compute_uv=False)
         return float(values[0] / values[-1]) if values[-1] > 0 else float("inf")

@@ -7,6 +7,7 @@ y_j - Q_j Q^T y by one product a step. So the held-out error is known after each
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,7 +58,7 @@ class GrowingFit:
         self.order: list[int] = []  # positions in the index set, in the order of the factorisation
         self._judged_residual = y[rows.judge] / self.scale
         self._judged_q = np.empty((len(rows.judge), max(capacity, 1)), order="F")
-        self._inverse_trace = 0.0  # of (A^T A)^{-1}, A the columns so far
+        self._norm = float(np.linalg.norm(self.qr.y)) or 1.0
         self._errors: list[Array] = []
         self.path: list[dict[str, float]] = []
         self._record()
@@ -73,9 +74,6 @@ class GrowingFit:
         kept = self.qr.append(np.take(columns, self.rows.fit, axis=0))
         if kept.any():
             self.order += positions[kept].tolist()
-            new = np.zeros((self.size, self.size - before))
-            new[before:] = np.eye(self.size - before)
-            self._inverse_trace += float(np.square(back_substitute(self.qr.buffer, new)).sum())
             if len(self.rows.judge):
                 self._judge(np.take(columns[:, kept], self.rows.judge, axis=0), before)
             self._record()
@@ -89,7 +87,7 @@ class GrowingFit:
 
     def relative_residual(self) -> float:
         """Norm of the residual over that of y, outputs weighing alike."""
-        return float(np.linalg.norm(self.qr.residual) / (np.linalg.norm(self.qr.y) or 1.0))
+        return math.sqrt(np.vdot(self.qr.residual, self.qr.residual)) / self._norm
 
     def judged_errors(self) -> Array:
         """(steps, q) squared error on the judging rows after each step, in the units of y."""
@@ -97,7 +95,14 @@ class GrowingFit:
 
     def least(self, criterion: Literal["relative_loo", "corrected"], among: int | None = None) -> int:
         """The step where this is least, of all or of the first ones; in both outputs weigh alike."""
-        return int(np.argmin([record[criterion] for record in self.path[:among]]))
+        loss = np.array([record["relative_loo"] for record in self.path[:among]])
+        if criterion == "corrected":
+            # The first k columns of R^{-1} are those of the inverse of the first k functions' own triangle.
+            norms = np.square(back_substitute(self.qr.buffer, np.eye(self.size))).sum(axis=0)
+            trace = np.concatenate([[0.0], np.cumsum(norms)])
+            terms = [int(record["terms"]) for record in self.path[:among]]
+            loss *= [correction(len(self.y), k, float(trace[k])) for k in terms]
+        return int(loss.argmin())
 
     def solution(self, step: int, solver: str, n_iter: int) -> Solution:
         """The fit after this step of `path`."""
@@ -126,21 +131,22 @@ class GrowingFit:
             wider[:, :before] = self._judged_q[:, :before]
             self._judged_q = wider
         r = self.qr.triangle
-        left = columns - self._judged_q[:, :before] @ r[:before, before:]
-        new = solve_triangular(r[before:, before:], left.T, trans="T", check_finite=False).T
+        new = columns - self._judged_q[:, :before] @ r[:before, before:]
+        if end - before == 1:
+            new /= r[before, before]
+        else:
+            new = solve_triangular(r[before:, before:], new.T, trans="T", check_finite=False).T
         self._judged_q[:, before:end] = new
         self._judged_residual = self._judged_residual - new @ self.qr.projection[before:]
 
     def _record(self) -> None:
         loo = self.qr.loo()
-        relative, m = float(loo.sum()), len(self.y)
         self._errors.append(np.square(self._judged_residual).sum(axis=0))
         self.path.append(
             {
                 "terms": float(self.qr.size),
                 "residual": self.relative_residual(),
                 "loo": float(np.square(self.scale) @ loo),
-                "relative_loo": relative,
-                "corrected": relative * correction(m, self.size, self._inverse_trace) if self.size < m else np.inf,
+                "relative_loo": float(loo.sum()),
             }
         )

@@ -1,7 +1,7 @@
 """What a solver asks of a design matrix: its shape, some of its columns, and products with it and its transpose.
 
-`sm3.poly.design.Design` offers this, stored or not. Here are a plain array as such a map, and some rows of another map
-without a copy, which is how the folds of a cross-validation share one matrix.
+`Design` (design/matrix.py) offers this, stored or not. Here are a plain array as such a map, and some rows of another
+map without a copy, which is how the folds of a cross-validation share one matrix.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ class Solution:
     n_iter: int  # passes, steps or iterations, as the solver counts them
     solver: str
     path: list[dict[str, float]] = field(default_factory=list)  # what was tried on the way, one entry per step
+    left_out: Array | None = None  # (m, q) y - the fit without that point, in the scale of the rows; inf: undetermined
 
 
 def relative_residual(residual: Array, y: Array) -> Array:

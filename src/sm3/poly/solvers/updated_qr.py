@@ -13,6 +13,8 @@ Never normal equations: they square the condition number, which reaches 1e8 and 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr_delete
@@ -77,6 +79,8 @@ class UpdatedQR:
         p = columns.shape[1]
         if p == 0:
             return np.zeros(0, dtype=bool)
+        if p == 1:
+            return np.array([self.size < len(self.y) and self._append_one(columns[:, 0])])
         if self.size + p <= len(self.y):
             q = self.q
             w = q.T @ columns
@@ -86,15 +90,35 @@ class UpdatedQR:
                 second, s2 = _orthonormal(first - q @ v)
                 self._keep(second, w + v @ s1, s2 @ s1)
                 return np.ones(p, dtype=bool)
-        if p == 1:
-            return np.zeros(1, dtype=bool)
         # A dependent column spoils the directions found after it in its block: halve until it stands alone.
         return np.concatenate([self.append(columns[:, : p // 2]), self.append(columns[:, p // 2 :])])
 
+    def _append_one(self, column: Array) -> bool:
+        """The same for one column (m,), which is what a pursuit does a thousand times: products with vectors."""
+        q, k = self.q, self.size
+        w = column @ q
+        new = column - q @ w
+        norm = math.sqrt(new @ new)
+        if norm <= self.tolerance * math.sqrt(column @ column):
+            return False
+        new /= norm
+        v = new @ q
+        new -= q @ v
+        again = math.sqrt(new @ new)
+        new /= again
+        self._make_room(k + 1)
+        self._q[:, k] = new
+        self._r[:k, k] = w + v * norm
+        self._r[k, k] = again * norm
+        self._projection[k] = new @ self.residual
+        self.residual -= new[:, None] * self._projection[k]
+        self.leverage += new * new
+        self.size = k + 1
+        return True
+
     def _keep(self, new: Array, above: Array, corner: Array) -> None:
         k, end = self.size, self.size + new.shape[1]
-        if end > self._q.shape[1]:
-            self._grow(end)
+        self._make_room(end)
         self._q[:, k:end] = new
         self._r[:k, k:end] = above
         self._r[k:end, k:end] = corner
@@ -104,7 +128,9 @@ class UpdatedQR:
         self.leverage += np.einsum("ij,ij->i", new, new)
         self.size = end
 
-    def _grow(self, needed: int) -> None:
+    def _make_room(self, needed: int) -> None:
+        if needed <= self._q.shape[1]:
+            return
         room = min(max(needed, 2 * self._q.shape[1]), len(self.y))
         wider = UpdatedQR(self.y, room)
         wider._keep_as(self)
@@ -180,7 +206,8 @@ class UpdatedQR:
         # 1 - h carries rounding of a few eps per column; below this it has no digit.
         if left.min(initial=1.0) <= 1e2 * np.finfo(float).eps * max(self.size, 1):
             return np.full(self.y.shape[1], np.inf)
-        return np.asarray(np.square(self.residual / left[:, None]).sum(axis=0))
+        errors = self.residual / left[:, None]
+        return np.asarray(np.einsum("iq,iq->q", errors, errors))
 
     def condition(self, size: int | None = None) -> float:
         """Ratio of the extreme singular values, of all columns or of the first ones; see `condition`."""
@@ -198,9 +225,6 @@ def back_substitute(buffer: Array, right: Array, *, transposed: bool = False) ->
 
 
 def _orthonormal(columns: Array) -> tuple[Array, Array]:
-    """Householder QR (m, p), (p, p); one column needs no library. A zero column gives a zero on the diagonal."""
-    if columns.shape[1] == 1:
-        norm = float(np.linalg.norm(columns))
-        return columns / (norm or 1.0), np.array([[norm]])
+    """Householder QR (m, p), (p, p). A zero column gives a zero on the diagonal."""
     q, r = np.linalg.qr(columns)
     return q, r
