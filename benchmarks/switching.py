@@ -80,7 +80,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 progress(f"seed {seed}, {name}")
                 start = _at_the_switch(task, seed, weights, chosen.steps // 2)
                 optimizer = make(start.model.named_parameters(), saved, LR)
-                points = list(_train(start, optimizer, chosen.steps // 2, chosen.steps, factor * LR))
+                points = list(
+                    _train(start, optimizer, range(chosen.steps // 2, chosen.steps), chosen.steps, factor * LR)
+                )
                 found["ways"][name].append(points)
     progress("")
     if options.picture:
@@ -92,7 +94,7 @@ def _first_half(task: Task, seed: int, steps: int) -> tuple[dict[str, Any], dict
     """Weights and AdamW's state at the switch, the loss there, and the errors of folding that state."""
     start = task.start(seed)
     optimizer = _adamw(start.model.named_parameters(), {}, LR)
-    for _ in _train(start, optimizer, 0, steps // 2, LR):
+    for _ in _train(start, optimizer, range(steps // 2), steps, LR):
         pass
     conversion = convert_adamw_state(optimizer, SMMF)
     errors = {
@@ -111,17 +113,17 @@ def _at_the_switch(task: Task, seed: int, weights: dict[str, Any], switch: int) 
     return start
 
 
-def _train(start: Start, optimizer: Optimizer, first: int, last: int, lr: float) -> Iterator[tuple[int, float]]:
-    """Train steps [first, last); (steps since the first, held-out loss) where it is asked for."""
-    for step in range(first, last):
+def _train(start: Start, optimizer: Optimizer, part: range, steps: int, lr: float) -> Iterator[tuple[int, float]]:
+    """Train a part of the run; (steps since its first, held-out loss) where it is asked for."""
+    for step in part:
         for group in optimizer.param_groups:
-            group["lr"] = lr * schedule(step, last if first else 2 * last)
+            group["lr"] = lr * schedule(step, steps)
         loss = start.loss(start.model, next(start.batches))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        since = step + 1 - first
-        if first and (since in AFTER or step + 1 == last):
+        since = step + 1 - part.start
+        if part.start and (since in AFTER or step + 1 == steps):
             yield since, mean_loss(start)
 
 
@@ -130,10 +132,13 @@ def text(metrics: dict[str, Any]) -> list[str]:
     shown = [1, 5, 20, metrics["steps"] - metrics["switch"]]
     size, seeds = metrics["task"]["model"]["name"], len(metrics["seeds"])
     lines = [
-        "", f"byte-level GPT {size}, {metrics['steps']} steps, AdamW at lr {metrics['lr']:g} until step
-        {metrics['switch']}, " f"{seeds} seeds;", "held-out loss in bits/byte, median [min, max], so many steps after
-        the switch; the last is the end of the run", "", f"{'way':31}" + "".join(f"{f'{at} steps':>23}" if at > 1 else
-        f"{'1 step':>23}" for at in shown), f"{'at the switch':31}{_spread(metrics['before']):>23}",
+        "",
+        f"byte-level GPT {size}, {seeds} seeds, {metrics['steps']} steps, AdamW at lr {metrics['lr']:g} until step "
+        f"{metrics['switch']};",
+        "held-out loss in bits/byte, median [min, max], so many steps after the switch; the last is the end of the run",
+        "",
+        f"{'way':31}" + "".join(f"{f'{at} steps' if at > 1 else '1 step':>23}" for at in shown),
+        f"{'at the switch':31}{_spread(metrics['before']):>23}",
     ]
     for name, runs in metrics["ways"].items():
         lines.append(f"{name:31}" + "".join(f"{_spread([dict(run)[at] for run in runs]):>23}" for at in shown))
