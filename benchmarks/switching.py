@@ -129,7 +129,8 @@ def _train(start: Start, optimizer: Optimizer, part: range, steps: int, lr: floa
 
 def text(metrics: dict[str, Any]) -> list[str]:
     """Median and range over seeds, at a few steps after the switch and at the end."""
-    shown = [1, 5, 20, metrics["steps"] - metrics["switch"]]
+    end = metrics["steps"] - metrics["switch"]
+    shown = [*(at for at in (1, 5, 20) if at < end), end]
     size, seeds = metrics["task"]["model"]["name"], len(metrics["seeds"])
     lines = [
         "",

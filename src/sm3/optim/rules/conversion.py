@@ -65,7 +65,9 @@ def smmf_counter(rule: SMMFRule, betas: tuple[float, float], taken: int) -> int:
     second = 1.0 - corrected_decay(betas[1], taken)  # = t^decay_rate, were the counter a real number
     size = min(math.log(second) / rule.decay_rate, math.log(LARGEST_COUNTER))  # its logarithm
     highest = min(math.ceil(math.exp(size)), LARGEST_COUNTER)
-    # Beyond `highest` both terms grow, so the least is at or below it: a geometric grid, then the neighbours.
+    if fade < 1.0:
+        highest = max(highest, _faded(rule, corrected_decay(betas[0], taken)))
+    # Beyond it both terms grow, so the least is at or below it: a geometric grid, then the neighbours.
     grid = [highest] if fade == 1.0 else [round(highest ** (i / 512)) for i in range(513)]
 
     def cost(step: int) -> float:
@@ -77,6 +79,14 @@ def smmf_counter(rule: SMMFRule, betas: tuple[float, float], taken: int) -> int:
     while best < highest and cost(best + 1) < cost(best):
         best += 1
     return best - 1
+
+
+def _faded(rule: SMMFRule, decay: float) -> int:
+    """The step at which the first moment's decay has faded to `decay`, 1 where it never was above."""
+    if not rule.beta or decay >= rule.beta:
+        return 1
+    steps = math.log(decay / rule.beta) / math.log(rule.growth_rate) if decay > 0.0 else math.inf
+    return min(1 + math.ceil(min(steps, LARGEST_COUNTER)), LARGEST_COUNTER)
 
 
 def _cost(rule: SMMFRule, betas: tuple[float, float], taken: int, step: int) -> float:
@@ -100,7 +110,7 @@ def adamw_counter(rule: SMMFRule, beta2: float, counter: int) -> int:
     """
     if beta2 == 0.0:
         return 1
-    settled = math.ceil(53 * math.log(2.0) / -math.log(beta2))
+    settled = math.ceil(54 * math.log(2.0) / -math.log(beta2))
     missing = (1.0 - beta2) * (counter + 1) ** -rule.decay_rate  # 1 - beta2^(T+1) by equation (1)
     if missing >= 1.0:
         return settled

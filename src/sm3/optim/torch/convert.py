@@ -188,9 +188,8 @@ def _kept(value: Any) -> Any:
 
 def _check(group: Group, settings: dict[str, Any]) -> None:
     """Refuse what has no equal in the new optimizer."""
-    coupled = group.settings.get("decoupled_weight_decay", "betas" in group.settings) is False or (
-        "lr_decay" in group.settings
-    )
+    # Adam says it, Adagrad has no other; a state dict from before PyTorch said it is taken to be AdamW's.
+    coupled = group.settings.get("decoupled_weight_decay") is False or "lr_decay" in group.settings
     if coupled and group.settings.get("weight_decay") and "weight_decay" not in settings:
         why = "it decays through the gradient, the new optimizer decays the parameter itself"
         raise _no_equal("weight_decay", group.settings["weight_decay"], why, "weight_decay")
