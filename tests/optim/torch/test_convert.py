@@ -114,7 +114,7 @@ def test_settings_and_groups_are_carried_over_and_the_learning_rate_is_said():
     conversion = convert_adamw_state(old)
     first, second = conversion.optimizer.param_groups
     assert (first["lr"], first["weight_decay"], first["initial_lr"]) == (0.02, 0.3, 0.02)
-    assert (second["lr"], second["beta"], second["growth_rate"], second["eps"]) == (0.01, 0.8, 1.0, 1e-6)
+    assert (second["lr"], second["beta"], second["growth_rate"], second["eps"]) == (0.01, 0.8, 0.999, 1e-6)
     assert first["maximize"] is True
     assert "lr=0.02" in str(conversion)
     given = convert_adamw_state(old, lr=0.5, growth_rate=0.99, weight_decay=0.1).optimizer
@@ -145,7 +145,7 @@ def test_parameters_that_never_stepped_stay_so_and_the_others_keep_their_own_cou
     assert [row.taken for row in conversion.parameters] == [8, 0, 3]
     assert conversion.optimizer.state.get(params[1], {}) == {}
     assert conversion.parameters[1].errors is None
-    rule = SMMFRule(growth_rate=1.0)
+    rule = SMMFRule()
     expected = [smmf_counter(rule, (0.9, 0.95), taken) for taken in (8, 3)]
     assert [int(conversion.optimizer.state[params[i]]["step"]) for i in (0, 2)] == expected
     assert "1 never stepped" in str(conversion)
@@ -299,7 +299,7 @@ def test_nothing_of_the_old_optimizer_or_the_parameters_is_touched():
 def test_there_and_back_gives_adamw_its_moments_within_the_error_of_the_folding():
     """Steps and corrections return too: the next AdamW step is as long as it was."""
     old, params = adamw(steps=40, betas=(0.9, 0.99))
-    new = convert_adamw_state(old)
+    new = convert_adamw_state(old, growth_rate=1.0)
     back = convert_adamw_state(new.optimizer, torch.optim.AdamW, betas=(0.9, 0.99)).optimizer
     assert isinstance(back, torch.optim.AdamW)
     for param, row in zip(params, new.parameters, strict=True):

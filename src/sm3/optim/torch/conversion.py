@@ -9,6 +9,11 @@ import torch
 
 from sm3.optim.torch.fold import Errors
 
+# Best rates of `sm3 compare` and benchmarks/switching.py over AdamW's best.
+_ADVICE = {
+    ("AdamW", "SMMF"): "lr is AdamW's unless given; SMMF trained best at 1 to 2 times AdamW's",
+    ("AdamW", "SM3"): "lr is AdamW's unless given; SM3 trained best at 2 to 4 times AdamW's, with cautious=True",
+}
 _SHOWN = 5  # parameters with the largest errors, in the text (chosen)
 
 
@@ -88,6 +93,8 @@ class Conversion:
             f"{self.second_error:.2g}, update {self.update_error:.2g}",
             f"length of the update at the same lr: {self.update_ratio:.3g} of {self.source}'s",
         ]
+        if advice := _ADVICE.get((self.source, self.target)):
+            lines.append(advice)
         if counters := sorted({(row.taken, row.counter) for row in stepped}):
             shown = ", ".join(f"{taken} to {counter}" for taken, counter in counters[:_SHOWN])
             lines.append(f"step counters, {self.source}'s to {self.target}'s: {shown}{_more(counters)}")

@@ -49,7 +49,7 @@ def convert_adamw_state(
         names, parameters are matched by name, else by position.
     settings
         Of the new optimizer, for all groups. What is not given is taken from the old groups: lr, weight_decay, eps,
-        maximize; SMMF gets ``beta`` from the first beta and ``growth_rate=1.0``, SM3 ``momentum`` and ``beta2`` from
+        maximize; SMMF gets ``beta`` from the first beta, SM3 ``momentum`` and ``beta2`` from
         both, AdamW ``betas`` = (beta, 0.999).
 
     Returns

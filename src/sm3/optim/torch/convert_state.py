@@ -28,8 +28,7 @@ def steps(entry: Entry) -> int:
 
 
 def smmf_settings(group: Group) -> dict[str, Any]:
-    beta = float(group.settings["betas"][0])
-    return {**_shared(group), "beta": beta, "growth_rate": 1.0, "eps": group.settings["eps"]}
+    return {**_shared(group), "beta": float(group.settings["betas"][0]), "eps": group.settings["eps"]}
 
 
 def sm3_settings(group: Group) -> dict[str, Any]:
