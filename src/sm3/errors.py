@@ -7,6 +7,7 @@
       GradientError         RuntimeError   a gradient cannot be used: sparse, wrong shape, not finite
       StateMismatchError    ValueError     a state dict does not belong to this optimizer
       CheckpointError       RuntimeError   a checkpoint file is damaged, foreign, or cannot be read or written
+      RankError             RuntimeError   the ranks of a distributed run disagree, or one of them is gone
       InputError            ValueError     a text, shape list or other file from the user cannot be used
       MissingExtraError     ImportError    an optional dependency is not installed
 
@@ -42,6 +43,10 @@ class StateMismatchError(Sm3Error, ValueError):
 
 class CheckpointError(Sm3Error, RuntimeError):
     """A checkpoint file is damaged or foreign, or cannot be read or written; the old file is intact."""
+
+
+class RankError(Sm3Error, RuntimeError):
+    """The ranks of a distributed run disagree about what they step, or one of them is gone or stuck."""
 
 
 class InputError(Sm3Error, ValueError):

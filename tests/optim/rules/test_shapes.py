@@ -89,14 +89,15 @@ def test_smmf_state_is_factors_and_signs(shape):
 
 @given(shapes)
 def test_state_names_are_unique_and_every_shared_tensor_says_how_ranks_agree(shape):
-    """What does not shard with dimension 0 must be combined, except counters."""
+    """What is not cut with the parameter must be combined, except counters; what is cut has a dimension as long."""
     for rule in (SM3Rule(), SM3Rule(cautious=True, update_rms=0.2), SMMFRule(update_rms=1.0), SMMFRule(beta=None)):
         state = rule.state(shape, "float32")
         names = [tensor.name for tensor in state]
         assert len(set(names)) == len(names)
         assert names[0] == "step"
         for tensor in state[1:]:
-            if tensor.shard_axis is None and tensor.name != "momentum":
+            assert len(tensor.follows) in (0, len(tensor.shape))
+            if not tensor.follows and tensor.name != "momentum":
                 assert tensor.combine in ("max", "sum", "mean square")
-            elif tensor.shard_axis == 0:
-                assert tensor.shape[0] == shape[0]
+            for length, axis in zip(tensor.shape, tensor.follows, strict=False):
+                assert axis is None or length == shape[axis] or tensor.name == "m_sign"

@@ -25,9 +25,15 @@ from sm3.extras import require
 from sm3.optim.kernels.cpu import library
 from sm3.optim.kernels.cpu import sm3 as cpu_sm3
 from sm3.optim.kernels.cpu import smmf as cpu_smmf
-from sm3.optim.kernels.cpu.call import Memory, addresses
+from sm3.optim.kernels.cpu.call import Memory, accumulator, addresses
+from sm3.optim.kernels.eager import smmf as eager_smmf
 from sm3.optim.kernels.eager.sm3 import sm3_step_
 from sm3.optim.kernels.eager.smmf import smmf_step_
+from sm3.optim.kernels.shard_plan import Member, ShardPlan
+from sm3.optim.kernels.smmf_shards import exchanged_dtype
+from sm3.optim.rules.panels import Cut
+from sm3.optim.rules.shapes import near_square
+from sm3.optim.rules.smmf import SMMFRule
 from sm3.optim.rules.storage import PARAMETER_DTYPES
 
 # (params, grads, states, rule, indices): updates params and states in place
@@ -100,6 +106,44 @@ def _triton(rule_name: str, params: Sequence[Tensor]) -> Kernel:
 
     steps: dict[str, Kernel] = {"SM3": triton_sm3.sm3_step_, "SMMF": triton_smmf.smmf_step_}
     return steps[rule_name]
+
+
+def shards_plan(
+    rule: SMMFRule,
+    cuts: Sequence[Cut],
+    params: Sequence[Tensor],  # what this rank holds of each parameter; maybe no elements
+    grads: Sequence[Tensor],
+    indices: Sequence[int],  # position of each parameter in the optimizer
+    rank: int,
+) -> ShardPlan:
+    """How the ranks of one group step these parameters together (`SmmfShards`). Keep it while nothing of this changes.
+
+    Raises what `kernel_for` raises, and `SettingError` for Triton.
+    """
+    if rule.backend == "triton":
+        raise SettingError(
+            explain(
+                "the Triton kernels step whole parameters only.",
+                got="backend='triton' and a sharded parameter",
+                accepted="backend=None, 'eager', or 'cpu' where parameters are on the CPU",
+                do="leave backend out",
+            )
+        )
+    members = []
+    for cut, param, grad, index in zip(cuts, params, grads, indices, strict=True):
+        columns = near_square(cut.numel, published=rule.published)[1]
+        members.append(
+            Member(
+                cut=cut,
+                height=eager_smmf.panel_height(columns),
+                turn=index,
+                grad_bytes=exchanged_dtype(param, grad).itemsize,
+                number_bytes=accumulator(param.dtype).itemsize,
+                moments=1 if rule.beta is None else 2,
+                published=rule.published,
+            )
+        )
+    return ShardPlan(members, rank, len(cuts[0].holdings))
 
 
 def count_steps(counters: Sequence[Tensor]) -> None:

@@ -56,13 +56,11 @@ class SM3Rule(Rule):
         """
         number = accumulator_dtype(dtype)
         accumulators = tuple(
-            StateTensor(
-                f"accumulator_{axis}", (length,), number, shard_axis=0 if axis == 0 and shape else None, combine="max"
-            )
+            StateTensor(f"accumulator_{axis}", (length,), number, follows=(axis,) if shape else (), combine="max")
             for axis, length in enumerate(cover_lengths(shape))
         )
-        momentum = (StateTensor("momentum", shape, number, shard_axis=0 if shape else None),) if self.momentum else ()
-        return (STEP, *accumulators, *momentum, *self.optional_state())
+        momentum = StateTensor("momentum", shape, number, follows=tuple(range(len(shape))))
+        return (STEP, *accumulators, *((momentum,) if self.momentum else ()), *self.optional_state())
 
     @classmethod
     def check_together(cls, settings: Mapping[str, Any]) -> None:

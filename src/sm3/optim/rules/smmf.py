@@ -78,7 +78,7 @@ class SMMFRule(Rule):
         """
         number = accumulator_dtype(dtype)
         rows, columns = near_square(math.prod(shape), published=self.published)
-        follows_rows = 0 if signs_follow_rows(shape) else None
+        by_rows, without_padding = signs_follow_rows(shape), math.prod(shape[1:]) % 8 == 0
         second = (
             StateTensor("v_row", (rows,), number, combine="sum"),
             StateTensor("v_col", (columns,), number, combine="sum"),
@@ -92,8 +92,8 @@ class SMMFRule(Rule):
                 "m_sign",
                 packed_sign_shape(shape),
                 "uint8",
-                shard_axis=follows_rows,
-                combine=None if follows_rows == 0 else "sum",  # flat bits: each rank sets its own, the rest are 0
+                follows=(0, 1 if without_padding else None) if by_rows else (),
+                combine=None if by_rows else "sum",  # flat bits: each rank sets its own, the rest are 0
             ),
         )
         return (STEP, *first, *second, *self.optional_state())

@@ -1,7 +1,7 @@
 """State is data: the full list of state tensors of one parameter.
 
 Four readers, one truth: the optimizer allocates exactly these, the planner sums their bytes, the sharder reads
-`shard_axis` and `combine`, the loader checks names, shapes and dtypes before it touches anything.
+`follows` and `combine`, the loader checks names, shapes and dtypes before it touches anything.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class StateTensor:
     name: str
     shape: tuple[int, ...]
     dtype: str  # a key of storage.BYTES_PER_ELEMENT
-    # The dimension of this tensor that runs along dimension 0 of the parameter and is sharded with it; None: every
-    # rank holds the whole tensor.
-    shard_axis: int | None = None
+    # For each dimension of this tensor, the dimension of the parameter that it runs along and is cut with; None: it
+    # runs along no single one. Empty: every rank holds the whole tensor, however the parameter is cut.
+    follows: tuple[int | None, ...] = ()
     # How ranks that saw different shards agree on a tensor that every rank holds; None: nothing to agree on.
     # "mean square": a root mean square is made from the sum of all ranks' integers, before it is stored.
     combine: Literal["max", "sum", "mean square"] | None = None

@@ -13,6 +13,7 @@ from torch import Tensor
 from sm3.errors import GradientError, ParameterError, explain
 from sm3.optim.rules import Rule
 from sm3.optim.rules.storage import PARAMETER_DTYPES
+from sm3.optim.torch.boxes import is_sharded
 
 _PLAIN_TYPES = {Tensor, torch.nn.Parameter}
 _PLAIN_DTYPES = {getattr(torch, name) for name in PARAMETER_DTYPES}
@@ -49,11 +50,11 @@ def check_parameter(name: str, param: Tensor) -> None:
 
 
 def _refusal(param: Tensor) -> tuple[str, str, str] | None:
-    if _is_sharded(param):
+    if getattr(param, "_fsdp_flattened", False):  # PyTorch's own mark: torch/distributed/fsdp/_common_utils.py
         return (
-            "a DTensor (a parameter sharded by FSDP2 or tensor parallelism)",
-            "plain tensors: a step on local shards would silently be another optimizer",
-            "use DistributedDataParallel, which keeps parameters whole, until sharded parameters are supported",
+            "a parameter of FullyShardedDataParallel, flattened and cut at any element",
+            "parameters that keep their shape: FSDP1 has thrown it away, so no factored state can be exact",
+            "use FSDP2: torch.distributed.fsdp.fully_shard",
         )
     if param.layout != torch.strided or param.is_quantized:
         return (
@@ -77,9 +78,9 @@ def _refusal(param: Tensor) -> tuple[str, str, str] | None:
     return None
 
 
-def _is_sharded(tensor: Tensor) -> bool:
-    # By name: importing torch.distributed.tensor costs 0.3 s, and who has a DTensor has paid for it already.
-    return any(base.__name__ == "DTensor" for base in type(tensor).__mro__)
+def are_plain_types(params: Sequence[Tensor]) -> bool:
+    """Whether no parameter is of a subclass: a DTensor, say."""
+    return set(map(type, params)) <= _PLAIN_TYPES
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def are_plain_pairs(params: Sequence[Tensor], grads: Sequence[Tensor], look: Loo
     """Whether all are on the CPU and `is_plain_pair` holds for each."""
     return (
         look.devices is None
-        and set(map(type, params)) <= _PLAIN_TYPES
+        and are_plain_types(params)
         and set(map(type, grads)) <= {Tensor}
         and set(map(_layout, grads)) <= {torch.strided}
         and set(look.dtypes) <= _PLAIN_DTYPES
@@ -130,6 +131,15 @@ def check_gradient(name: str, param: Tensor) -> None:
     grad = param.grad
     if grad is None:
         return
+    if is_sharded(grad) != is_sharded(param):
+        raise GradientError(
+            explain(
+                f"the gradient of parameter {name} is not sharded as the parameter is.",
+                got=f"a {type(grad).__name__} for a {type(param).__name__}",
+                accepted="both sharded, or both whole",
+                do="set it with distribute_tensor(gradient, param.device_mesh, param.placements)",
+            )
+        )
     if grad.layout != torch.strided:
         raise GradientError(
             explain(
@@ -171,7 +181,7 @@ def all_finite(grads: Sequence[Tensor]) -> bool:
 
 def refuse_nonfinite(names: Sequence[str], grads: Sequence[Tensor]) -> GradientError:
     """The error of nonfinite="error", naming the first parameters at fault."""
-    found = [name for name, grad in zip(names, grads, strict=True) if not all_finite([grad])]
+    found = [name for name, grad in zip(names, grads, strict=True) if not all_finite([grad])] or ["another rank"]
     shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
     return GradientError(
         explain(

@@ -23,6 +23,17 @@ class Work:
     grads: Sequence[Tensor]
     positions: Sequence[int]  # of each parameter in its group
     look: inputs.Look  # of the parameters
+    # Of sharded parameters, which are DTensors while `grads` are this rank's pieces: whether this rank has a gradient.
+    present: Sequence[bool] | None = None
+
+    @property
+    def is_sharded(self) -> bool:
+        return self.present is not None
+
+    @property
+    def key(self) -> int:
+        """A number of its own for the sharded part of a group."""
+        return self.number if self.present is None else -1 - self.number
 
     @property
     def indices(self) -> list[int]:

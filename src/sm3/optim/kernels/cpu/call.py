@@ -25,7 +25,7 @@ from sm3.optim.rules import Rule
 
 _CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}  # sm3k_dtype of abi.h
 # Gradients of the parameter's dtype, or float32 for a 16-bit parameter.
-_SERVED = {(dtype, dtype) for dtype in _CODES} | {(torch.bfloat16, torch.float32), (torch.float16, torch.float32)}
+SERVED = {(dtype, dtype) for dtype in _CODES} | {(torch.bfloat16, torch.float32), (torch.float16, torch.float32)}
 # A subclass may keep its numbers anywhere: it is not read by address.
 _PLAIN = {Tensor, torch.nn.Parameter}
 # State whose dtype does not follow the parameter's.
@@ -88,7 +88,7 @@ def _pairs_served(lists: Lists) -> bool:
     kinds = set(map(_dtype, params)), set(map(_dtype, grads))
     return (
         len(kinds[0]) == len(kinds[1]) == 1
-        and (*kinds[0], *kinds[1]) in _SERVED
+        and (*kinds[0], *kinds[1]) in SERVED
         and set(map(type, params)) <= _PLAIN
         and set(map(type, grads)) <= _PLAIN
         and all(map(_is_contiguous, params))
@@ -155,7 +155,7 @@ def who_steps(param: Tensor, grad: Tensor, state: Mapping[str, Tensor], rule: Ru
             return EAGER
     if rule.rounding == "stochastic" and param.numel() > _MOST_DRAWN:
         return EAGER
-    direct = (param.dtype, grad.dtype) in _SERVED and param.is_contiguous() and grad.is_contiguous()
+    direct = (param.dtype, grad.dtype) in SERVED and param.is_contiguous() and grad.is_contiguous()
     return DIRECT if direct and not grad.is_neg() else COPY
 
 
@@ -219,7 +219,7 @@ def _step_copy(one: Lists, rule: Rule, native: Callable[..., None], grad_scale: 
     """A parameter or gradient that is not contiguous, or a gradient of a dtype to be converted."""
     (original,), (gradient,) = one.params, one.grads
     param, grad = original.detach().contiguous(), gradient.detach().resolve_neg()
-    if (param.dtype, grad.dtype) not in _SERVED:
+    if (param.dtype, grad.dtype) not in SERVED:
         grad = grad.to(accumulator(param.dtype))
     native([param], [grad.contiguous()], one.states, rule, one.indices, grad_scale)
     if not original.is_contiguous():

@@ -16,21 +16,21 @@ SMALLEST_FRACTION = 0.5
 
 
 class CautiousMask:
-    """The mask of one parameter for one step; `finish_` stores how many entries it kept."""
+    """The mask of one parameter for one step; `finish_` stores `count`, how many entries it kept."""
 
     def __init__(self, kept: Tensor, numel: int, step: int, dtype: torch.dtype):
         self._kept = kept
-        self._count = torch.zeros_like(kept)
+        self.count = torch.zeros_like(kept)
         fraction = kept.double() / numel if step > 1 else torch.ones_like(kept, dtype=torch.float64)
         self._scale = (1.0 / fraction.clamp_min(SMALLEST_FRACTION)).to(dtype)
 
     def apply(self, update: Tensor, grad: Tensor) -> Tensor:
         """The masked and rescaled update of a tile."""
         keep = update.sign() * grad.sign() > 0  # the product of two tiny numbers would underflow
-        self._count += keep.sum()
+        self.count += keep.sum()
         # NaN fails every comparison, and must not be hidden by that.
         keep |= update.isnan()
         return torch.where(keep, update * self._scale, torch.zeros_like(update))
 
     def finish_(self) -> None:
-        self._kept.copy_(self._count)
+        self._kept.copy_(self.count)

@@ -10,12 +10,14 @@ not depend on threads, shards, stops or the order of the work.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sm3.optim.kernels.eager import tiles
+from sm3.optim.rules.panels import Runs, clip_local
 
 _MASK64 = (1 << 64) - 1
 _MASK32 = (1 << 32) - 1
@@ -64,6 +66,18 @@ def noise16(key: NoiseKey, start: int, stop: int, device: torch.device) -> Tenso
     return halves[offset : offset + stop - start].to(torch.int32)
 
 
+def noise16_of(key: NoiseKey, holding: Sequence[Runs], start: int, stop: int, device: torch.device) -> Tensor:
+    """The same for elements [start, stop) of a rank's memory, which holds these runs of the tensor."""
+    parts = []
+    for runs in clip_local(holding, start, stop):
+        if runs.count == 1:
+            parts.append(noise16(key, runs.start, runs.start + runs.length, device))
+            continue
+        drawn = noise16(key, runs.start, runs.start + runs.span, device)
+        parts.append(drawn.as_strided((runs.count, runs.length), (runs.stride, 1), drawn.storage_offset()).reshape(-1))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 def round_stochastic(values: Tensor, dtype: torch.dtype, noise: Tensor) -> Tensor:
     """float32 values to bfloat16 or float16: one of the two neighbours, with the value as the mean.
 
@@ -96,9 +110,10 @@ class WriteBack:
     weight_decay: float
     noise: NoiseKey | None  # None: round to nearest
     step_size: Tensor | None = None  # what the update is multiplied by, where it is not lr; one number
+    holding: tuple[Runs, ...] | None = None  # what `param` holds of the tensor; None: all of it
 
     def apply_(self, param: Tensor, start: int, stop: int, update: Tensor) -> None:
-        """Update flat elements [start, stop); `update` (flat, accumulators' dtype) is used up."""
+        """Update flat elements [start, stop) of `param`; `update` (flat, accumulators' dtype) is used up."""
         value = tiles.read(param, start, stop)
         in_place = value.dtype == update.dtype and param.is_contiguous()
         value = value if in_place else value.to(update.dtype, copy=True)
@@ -108,5 +123,10 @@ class WriteBack:
         if in_place:
             return
         if self.noise is not None and param.dtype in (torch.bfloat16, torch.float16):
-            value = round_stochastic(value, param.dtype, noise16(self.noise, start, stop, param.device))
+            value = round_stochastic(value, param.dtype, self._drawn(self.noise, start, stop, param.device))
         tiles.write_(param, start, stop, value)
+
+    def _drawn(self, noise: NoiseKey, start: int, stop: int, device: torch.device) -> Tensor:
+        if self.holding is None:
+            return noise16(noise, start, stop, device)
+        return noise16_of(noise, self.holding, start, stop, device)

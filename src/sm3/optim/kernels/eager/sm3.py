@@ -25,6 +25,7 @@ from sm3.optim.kernels.eager.roots import square_root_
 from sm3.optim.kernels.eager.rounding import NoiseKey, WriteBack
 from sm3.optim.kernels.eager.tiles import Tile, gradient_tile, read, tiles
 from sm3.optim.kernels.eager.update_rms import UpdateRms
+from sm3.optim.rules.panels import Runs
 from sm3.optim.rules.sm3 import SM3Rule
 
 
@@ -38,7 +39,9 @@ def sm3_step_(
     """One step of SM3 on every parameter of the list. Temporaries are as large as a tile (2^17 elements)."""
     for param, grad, state, index in zip(params, grads, states, indices, strict=True):
         if param.numel() > 0:
-            _Sm3Step(param, grad, state, rule, index).run()
+            step = Sm3Step(param, grad, state, rule, index)
+            step.run()
+            step.finish_()
 
 
 @dataclass
@@ -77,10 +80,19 @@ class _Fold:
         return pairs
 
 
-class _Sm3Step:
-    """One parameter, one step."""
+class Sm3Step:
+    """One parameter, one step; or a block of one, whose elements are at `holding` in the whole."""
 
-    def __init__(self, param: Tensor, grad: Tensor, state: dict[str, Tensor], rule: SM3Rule, index: int):
+    def __init__(
+        self,
+        param: Tensor,
+        grad: Tensor,
+        state: dict[str, Tensor],
+        rule: SM3Rule,
+        index: int,
+        holding: tuple[Runs, ...] | None = None,
+        numel: int | None = None,  # of the whole; None: of `param`
+    ):
         self.param, self.grad, self.rule = param, grad, rule
         self.momentum = state.get("momentum")
         accumulators = [state[f"accumulator_{axis}"] for axis in range(max(param.dim(), 1))]
@@ -88,13 +100,15 @@ class _Sm3Step:
         self.fold = _Fold.of(tuple(param.shape), accumulators)
         self.row_max = torch.zeros_like(self.fold.row)
         self.column_max = self.row_max.new_zeros(self.fold.columns)
-        step = int(state["step"])
+        step, numel = int(state["step"]), param.numel() if numel is None else numel
         noise = NoiseKey(rule.seed, step, index) if rule.rounding == "stochastic" else None
-        self.rms = UpdateRms.of(rule, state, param.numel(), self.dtype)
-        self.write_back = WriteBack(rule.lr, rule.weight_decay, noise, self.rms.step_size if self.rms else None)
-        self.mask = CautiousMask(state["kept"], param.numel(), step, self.dtype) if rule.cautious else None
+        self.rms = UpdateRms.of(rule, state, numel, self.dtype)
+        step_size = self.rms.step_size if self.rms else None
+        self.write_back = WriteBack(rule.lr, rule.weight_decay, noise, step_size, holding)
+        self.mask = CautiousMask(state["kept"], numel, step, self.dtype) if rule.cautious else None
 
     def run(self) -> None:
+        """Everything but what was counted."""
         if self.rule.variant == "I":
             self._add_maxima_of_squares()
         bound = self.fold.bound()
@@ -108,10 +122,20 @@ class _Sm3Step:
         if self.rule.variant == "II":
             for accumulator, maximum in self.fold.maxima(self.row_max, self.column_max):
                 accumulator.copy_(maximum)
+
+    def finish_(self) -> None:
+        """Store what was counted; not of a block, whose counts are a part."""
         if self.mask is not None:
             self.mask.finish_()
         if self.rms is not None:
             self.rms.finish_()
+
+    def counts(self) -> Tensor:
+        """(3,) int64: entries kept, squares, whether any update is not 0."""
+        zero = torch.zeros((), dtype=torch.int64, device=self.param.device)
+        kept = zero if self.mask is None else self.mask.count
+        squares, moved = (zero, zero) if self.rms is None else (self.rms.count, self.rms.moved.long())
+        return torch.stack([kept, squares, moved])
 
     def _add_maxima_of_squares(self) -> None:
         """SM3-I, first pass: every accumulator grows by the largest grad^2 of its slice."""

@@ -42,12 +42,15 @@ MAX_EXPONENT = 45
 
 
 class UpdateRms:
-    """The step size of one parameter, from last step; `add` measures this step's update, `finish_` stores it."""
+    """The step size of one parameter, from last step; `add` measures this step's update, `finish_` stores it.
+
+    `count` and `moved` (any update is not 0) are what was measured: whoever saw another part of the update adds theirs.
+    """
 
     def __init__(self, rms: Tensor, numel: int, target: float, lr: float, dtype: torch.dtype):
         self._rms, self._numel = rms, numel
-        self._count = torch.zeros_like(rms, dtype=torch.int64)
-        self._moved = torch.zeros_like(rms, dtype=torch.bool)
+        self.count = torch.zeros_like(rms, dtype=torch.int64)
+        self.moved = torch.zeros_like(rms, dtype=torch.bool)
         last = rms.double()
         one = torch.ones_like(last)
         bounded = torch.where(last > 0, last.clamp_min(target / MAX_GAIN), one)  # where, not `if`: no wait for a device
@@ -69,11 +72,11 @@ class UpdateRms:
     def add(self, update: Tensor) -> None:
         """The update of a tile, before the learning rate; zeros past the tensor's end do no harm."""
         squares = update.float().square()
-        self._moved |= (squares > 0).any()
+        self.moved |= (squares > 0).any()
         counts = squares.mul_(self._per_quantum).round_()
-        self._count += torch.fmin(counts, self._most).long().sum()  # fmin: NaN is the cap
+        self.count += torch.fmin(counts, self._most).long().sum()  # fmin: NaN is the cap
 
     def finish_(self) -> None:
-        measured = square_root_(self._count.double() / self._numel * self._quantum)
-        unmeasured = torch.where(self._moved, self._unit * LEAST, self._rms.double())
-        self._rms.copy_(torch.where(self._count > 0, measured, unmeasured))
+        measured = square_root_(self.count.double() / self._numel * self._quantum)
+        unmeasured = torch.where(self.moved, self._unit * LEAST, self._rms.double())
+        self._rms.copy_(torch.where(self.count > 0, measured, unmeasured))
