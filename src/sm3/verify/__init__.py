@@ -1,6 +1,6 @@
 """The promises of sm3, proved on the user's own model and machine: the job behind `sm3 verify`. In order of the work:
 
-    subject       what is trained: a function of the user, or the byte-level GPT of `sm3 compare`; does it repeat at all?
+    subject       what is trained: a function of the user, or the byte-level GPT of `sm3 compare`; does it repeat?
     variant       which optimizer with which settings, in which precision
     training      forward and backward of the subject, with leaves in the precision asked for
     record        the run that is never stopped: its losses, its end, and the gradients of every step on the disk

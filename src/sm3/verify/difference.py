@@ -37,7 +37,7 @@ def snapshot(leaves: Mapping[str, Tensor], optimizer: RuleOptimizer) -> dict[str
 
 
 def difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Difference:
-    """Bit by bit; any NaN equals any NaN. A tensor that one side lacks, or of another shape or dtype, is infinitely far.
+    """Bit by bit; any NaN equals any NaN. A tensor that one side lacks, or of another shape or dtype, is infinite.
 
     >>> difference({"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([1.0, 2.5])})
     Difference(largest=0.5, where='w', unequal=1, tensors=1)

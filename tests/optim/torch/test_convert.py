@@ -92,7 +92,7 @@ def test_the_next_step_is_adamws_where_folding_loses_nothing(steps, weight_decay
 def test_decays_follow_adamw_so_that_a_new_gradient_weighs_as_much():
     """The same, and then another gradient: 1 - t^-0.5 against the corrected decay, a half counter apart at most."""
     old, (param,) = adamw([(16,)], steps=60, gradient=lambda p: torch.ones_like(p), betas=(0.9, 0.95))
-    conversion = convert_adamw_state(old, SMMF)
+    conversion = convert_adamw_state(old, SMMF, growth_rate=1.0)
     before = param.detach().clone()
     param.grad = torch.full_like(param, -3.0)
     conversion.optimizer.step()
