@@ -17,11 +17,13 @@ from pathlib import Path
 
 import torch
 
+import sm3
 from sm3.verify.difference import difference
 from sm3.verify.outcome import BROKEN, REFUSED, Outcome, exact
 from sm3.verify.record import Record
 
 JOB = "job.json"
+PROGRAM = ("-m", "sm3.verify.one_rank")
 # Longer than any small model takes; a process that hangs prints its stacks and ends (chosen).
 TIMEOUT = 300.0
 
@@ -67,11 +69,13 @@ def _run(world: int, folder: Path, folders: Sequence[Path], on_done: Callable[[]
     """Start the ranks and wait for all; why one failed, or nothing. One that fails ends the others."""
     # Loopback: nothing leaves the machine. The name of its interface is Linux's.
     network = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
-    environment = {**os.environ, **network, "OMP_NUM_THREADS": "1"}
+    # This very sm3, also where it was found by a relative path.
+    search = [str(Path(sm3.__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, **network, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(search)}
     logs = [(folder / f"rank_{rank}.txt").open("w+", encoding="utf-8", errors="replace") for rank in range(world)]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "sm3.verify.one_rank", str(folder), str(rank)],
+            [sys.executable, *PROGRAM, str(folder), str(rank)],
             stdout=log,
             stderr=log,
             env=environment,
@@ -88,6 +92,8 @@ def _run(world: int, folder: Path, folders: Sequence[Path], on_done: Callable[[]
                 on_done()
             told = finished
             time.sleep(0.05)
+        for _ in range(told, len(folders)):
+            on_done()
         bad = next((rank for rank, process in enumerate(processes) if process.poll() not in (None, 0)), None)
         if bad is None:
             return ""

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sm3.errors import SettingError, explain
+from sm3.errors import ParameterError, SettingError, explain
 from sm3.verify import backends, judge, ranks, release, resume, sizes, threads
 from sm3.verify.difference import difference
-from sm3.verify.outcome import BROKEN, Outcome
+from sm3.verify.outcome import BROKEN, REFUSED, Outcome
 from sm3.verify.record import Record, record
 from sm3.verify.subject import Subject, subject, unrepeatable
 from sm3.verify.variant import Variant
@@ -107,12 +107,20 @@ def _alone(made: Subject, base: Record, folder: Path, thread_count: int, watch: 
     found = []
     for promise, run in work:
         watch.begin(f"{base.variant.label}: {promise}")
-        outcome = run()
+        outcome = _run(promise, base, run)
         if outcome.verdict == BROKEN and promise in (resume.PROMISE, release.PROMISE):
             _refuse_if_unrepeatable(made, base, folder / f"{base.variant.folder}-again")
         found.append(outcome)
         watch.done()
     return found
+
+
+def _run(promise: str, base: Record, run: Callable[[], Outcome]) -> Outcome:
+    """The outcome; what the optimizer refuses by name was not promised."""
+    try:
+        return run()
+    except (ParameterError, SettingError) as error:
+        return Outcome(promise, base.variant.label, REFUSED, reason=str(error))
 
 
 def _refuse_if_unrepeatable(made: Subject, base: Record, folder: Path) -> None:
