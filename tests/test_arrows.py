@@ -24,6 +24,8 @@ ALLOWED = {
     "sm3.plan": {"sm3.plan", "sm3.optim.rules"},
     "sm3.plan.measure": {"sm3.plan", "sm3.optim.rules", "sm3.optim.torch"},
     "sm3.compare": {"sm3", "sm3.compare", "sm3.optim.torch", "sm3.optim.rules", "sm3.plan"},
+    # held against the kernels and the judge, so it may see both
+    "sm3.verify": {"sm3", "sm3.verify", "sm3.compare", "sm3.plan", "sm3.optim"},
     "sm3.poly": {"sm3.poly"},
     "sm3.poly.basis": {"sm3.poly.basis"},
     "sm3.poly.index_sets": {"sm3.poly.index_sets", "sm3.poly.basis"},

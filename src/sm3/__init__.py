@@ -13,13 +13,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sm3.optim.torch import SM3, SMMF, lean
+    from sm3.optim.torch import SM3, SMMF, convert_adagrad_state, convert_adamw_state, lean
 
-__all__ = ["SM3", "SMMF", "__version__", "lean"]
+__all__ = ["SM3", "SMMF", "__version__", "convert_adagrad_state", "convert_adamw_state", "lean"]
 
 
 def __getattr__(name: str) -> object:
-    if name in ("SM3", "SMMF", "lean"):
+    if name in ("SM3", "SMMF", "convert_adagrad_state", "convert_adamw_state", "lean"):
         import sm3.optim.torch as optimizers
 
         return getattr(optimizers, name)

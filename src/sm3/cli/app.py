@@ -9,6 +9,7 @@ from sm3.cli.doctor import doctor
 from sm3.cli.plan import plan
 from sm3.cli.poly import poly
 from sm3.cli.tune import tune
+from sm3.cli.verify import verify
 
 app = typer.Typer(
     name="sm3",
@@ -42,3 +43,4 @@ app.command("plan")(plan)
 app.add_typer(poly, name="poly")
 app.command("doctor")(doctor)
 app.command("tune")(tune)
+app.command("verify")(verify)

@@ -77,7 +77,7 @@ def user_task(name: str) -> Task:
 def _find(name: str) -> Callable[[int], Any]:
     module, _, function = name.partition(":")
     if not module or not function:
-        raise _broken(name, "no module and function name", "pass --model module:function, for example my_job:job")
+        raise _broken(name, "no module and function name", "pass module:function, for example my_job:job")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # an installed command does not look into the current folder by itself
     try:
@@ -154,4 +154,4 @@ def _same_weights(one: nn.Module, other: nn.Module) -> bool:
 
 
 def _broken(name: str, got: str, do: str) -> InputError:
-    return InputError(explain(f"--model {name} cannot be trained.", got=got, accepted=_CONTRACT, do=do))
+    return InputError(explain(f"{name} cannot be trained.", got=got, accepted=_CONTRACT, do=do))

@@ -146,13 +146,14 @@ def _order(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[int]:
     places = list(range(len(own["params"])))
     if "param_names" not in saved or "param_names" not in own:
         return places
-    theirs, ours = [_bare(name) for name in saved["param_names"]], [_bare(name) for name in own["param_names"]]
+    theirs, ours = [bare_name(name) for name in saved["param_names"]], [bare_name(name) for name in own["param_names"]]
     if theirs == ours or set(theirs) != set(ours) or len(set(ours)) != len(ours):
         return places  # a renamed model is matched by position, as in PyTorch; shapes are still checked
     return [theirs.index(name) for name in ours]
 
 
-def _bare(name: str) -> str:
+def bare_name(name: str) -> str:
+    """The name without the parts that wrappers put in."""
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
