@@ -18,6 +18,8 @@ training_step  the same within forward, backward, step of a GPT
 peers          other implementations of the same algorithms, installed apart
 memory         the peak of a step above weights and gradients
 leak           10,000 steps, and the slope of resident memory
+shard_bytes    what ranks send each other in a step of SMMF, from shapes alone
+switching      losses after a switch from AdamW in the middle of a run: converted, cold, or not at all
 lean           100 M parameters through `sm3.lean`: bytes as planned, bits as without
 command        a measurement as a command and as a process of its own
 record         where results are kept; the newest one

@@ -54,7 +54,7 @@ class Subject:
         if not torch.isfinite(loss):
             raise _broken(
                 self.name,
-                f"loss {float(loss):g} at step {step + 1}",
+                f"loss {float(loss.detach()):g} at step {step + 1}",
                 "finite losses: NaN is equal to nothing",
                 'take a smaller learning rate: --optimizer "SMMF(lr=1e-4)"',
             )

@@ -132,14 +132,7 @@ def check_gradient(name: str, param: Tensor) -> None:
     if grad is None:
         return
     if is_sharded(grad) != is_sharded(param):
-        raise GradientError(
-            explain(
-                f"the gradient of parameter {name} is not sharded as the parameter is.",
-                got=f"a {type(grad).__name__} for a {type(param).__name__}",
-                accepted="both sharded, or both whole",
-                do="set it with distribute_tensor(gradient, param.device_mesh, param.placements)",
-            )
-        )
+        raise _sharded_apart(name, param, grad)
     if grad.layout != torch.strided:
         raise GradientError(
             explain(
@@ -167,6 +160,17 @@ def check_gradient(name: str, param: Tensor) -> None:
                 do="materialise the model with model.to_empty(device=...), or plan its memory with `sm3 plan`",
             )
         )
+
+
+def _sharded_apart(name: str, param: Tensor, grad: Tensor) -> GradientError:
+    return GradientError(
+        explain(
+            f"the gradient of parameter {name} is not sharded as the parameter is.",
+            got=f"a {type(grad).__name__} for a {type(param).__name__}",
+            accepted="both sharded, or both whole",
+            do="set it with distribute_tensor(gradient, param.device_mesh, param.placements)",
+        )
+    )
 
 
 def all_finite(grads: Sequence[Tensor]) -> bool:
