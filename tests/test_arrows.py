@@ -39,6 +39,8 @@ ALLOWED = {
     "sm3.poly.report": {"sm3.poly"},
     "sm3.tune": {"sm3.tune", "sm3.poly"},
     "sm3.tune.compare_trial": {"sm3.compare"},
+    "sm3.swarm": {"sm3", "sm3.swarm", "sm3.optim.torch"},
+    "sm3.swarm.simulate": {"sm3.swarm.simulate", "sm3.swarm.ome_tiff"},
     "sm3.cli": {"sm3"},
 }
 EVERYONE = {"sm3.errors", "sm3.extras", "sm3.run_record"}
