@@ -8,6 +8,7 @@ from sm3.cli.compare import compare
 from sm3.cli.doctor import doctor
 from sm3.cli.plan import plan
 from sm3.cli.poly import poly
+from sm3.cli.swarm import swarm
 from sm3.cli.tune import tune
 from sm3.cli.verify import verify
 
@@ -41,6 +42,7 @@ def _root(
 app.command("compare")(compare)
 app.command("plan")(plan)
 app.add_typer(poly, name="poly")
+app.add_typer(swarm, name="swarm")
 app.command("doctor")(doctor)
 app.command("tune")(tune)
 app.command("verify")(verify)

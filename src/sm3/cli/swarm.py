@@ -73,8 +73,8 @@ def train(
     data: Data,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The model's folder; a stopped run in it is continued.")],
     calibration: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Wells for calibration alone. Default: a quarter of the chips of --data."),
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Wells for calibration alone; repeat it. Default: a quarter of the chips."),
     ] = None,
     optimizer: Annotated[str, typer.Option(metavar="NAME", help="smmf, sm3 or adamw.")] = "smmf",
     lr: Annotated[float | None, typer.Option(metavar="X", help="Learning rate. Default: the optimizer's own.")] = None,
@@ -91,7 +91,7 @@ def train(
     \b
     Examples:
       sm3 swarm train --data my_wells --out my_model
-      sm3 swarm train --data wide --calibration sm3 --out model --optimizer adamw
+      sm3 swarm train --data wide --calibration sm3 --calibration rigs --out model --optimizer adamw
     """
     _need("torch", "onnxruntime", "tifffile", "onnxscript", "sklearn", "scipy.ndimage")
     from sm3.swarm.dataset import read_wells
@@ -100,10 +100,17 @@ def train(
 
     settings: TrainSettings = TrainSettings(architecture=architecture, optimizer=optimizer, lr=lr, epochs=epochs)
     wells = read_wells(data, alone=i_know)
-    kept = None if calibration is None else read_wells(calibration, alone=i_know)
+    kept = [well for folder in calibration or () for well in read_wells(folder, alone=i_know)]
     with _progress() as report:
         model = fit(
-            wells, out, calibration=kept, settings=settings, members=members, seed=seed, name=name, report=report
+            wells,
+            out,
+            calibration=kept or None,
+            settings=settings,
+            members=members,
+            seed=seed,
+            name=name,
+            report=report,
         )
     _say({"model": str(out), "id": model.id, **model.card["validation"], "data": model.card["data"]}, as_json)
 

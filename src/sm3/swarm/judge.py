@@ -58,16 +58,16 @@ def refusal(measures: Mapping[str, float], limits: Mapping[str, Any]) -> str:
     """
     narrow, wide = limits["diameter_um"]
     checks = (
-        (measures["colour"] > limits["colour"], "a colour picture: give the camera's grey image"),
-        (measures["clipped"] > limits["clipped"], "too dark or too bright: part of the well is at the end of the scale; change the exposure"),
-        (measures["contrast"] < limits["contrast"][0], "blank: no streaks in the well; focus, or choose a filled well"),
-        (measures["rim"] < limits["rim"], "no round rim was found: crop the image to one whole well"),
-        (measures["diameter_um"] < narrow or measures["diameter_um"] > wide,
+        (not measures["colour"] <= limits["colour"], "a colour picture: give the camera's grey image"),
+        (not measures["clipped"] <= limits["clipped"], "too dark or too bright: part of the well is at the end of the scale; change the exposure"),
+        (not measures["contrast"] >= limits["contrast"][0], "blank: no streaks in the well; focus, or choose a filled well"),
+        (not measures["rim"] >= limits["rim"], "no round rim was found: crop the image to one whole well"),
+        (not narrow <= measures["diameter_um"] <= wide,
          f"the circle is {measures['diameter_um']:.0f} um wide, outside {narrow:.0f} to {wide:.0f}: check the pixel size"),
-        (measures["contrast"] > limits["contrast"][1], "too much contrast for moving bacteria: is this a well?"),
-        (measures["sharpness"] < limits["sharpness"][0], "out of focus: focus on the cells"),
-        (measures["sharpness"] > limits["sharpness"][1], "noise or single sharp cells instead of streaks: expose for a third of a second"),
-        (measures["unevenness"] > limits["unevenness"], "the well is unevenly bright: look for dirt or a bubble"),
-        (measures["distance"] > limits["distance"], "unlike every well the model was trained on: look at the film"),
+        (not measures["contrast"] <= limits["contrast"][1], "too much contrast for moving bacteria: is this a well?"),
+        (not measures["sharpness"] >= limits["sharpness"][0], "out of focus: focus on the cells"),
+        (not measures["sharpness"] <= limits["sharpness"][1], "noise or single sharp cells instead of streaks: expose for a third of a second"),
+        (not measures["unevenness"] <= limits["unevenness"], "the well is unevenly bright: look for dirt or a bubble"),
+        (not measures["distance"] <= limits["distance"], "unlike every well the model was trained on: look at the film"),
     )  # fmt: skip
     return next((reason for failed, reason in checks if failed), "")

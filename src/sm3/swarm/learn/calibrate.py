@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sm3.extras import require
 from sm3.swarm.learn.prepare import Views
 from sm3.swarm.network.classifier import Classifier, copies
-from sm3.swarm.network.half import round_weights
+from sm3.swarm.network.fold import round_weights
 
 ALPHA = 0.05
 Array = NDArray[np.float64]
@@ -109,7 +109,7 @@ def limits(train: Answers, calibration: Answers, views: Views) -> dict[str, Any]
     distance = np.quantile(train.distance, 0.995), np.quantile(calibration.distance, 0.995)
     return {
         "diameter_um": [55.0, 95.0],  # Chen et al. 2021: the phenotypes differ between 40 and 90 um, most at 74
-        "rim": float(max(0.3, np.quantile(rim, 0.001) - 0.1)),
+        "rim": float(max(0.3, np.quantile(rim, 0.01) - 0.05)),
         "contrast": [float(low[0] * 0.7), float(high[0] * 1.5)],
         "sharpness": [float(low[1] * 0.9), float(high[1] * 1.05)],
         "unevenness": float(high[2] * 1.5),

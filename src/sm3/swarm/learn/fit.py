@@ -21,7 +21,7 @@ from sm3.swarm.learn.prepare import Views, prepare
 from sm3.swarm.learn.train import OPTIMIZERS, TrainSettings, train_member
 from sm3.swarm.model_file import FORMAT, ModelFile, open_model
 from sm3.swarm.network.classifier import Classifier
-from sm3.swarm.network.half import round_weights
+from sm3.swarm.network.fold import fold_normalisations, round_weights
 from sm3.swarm.network.onnx_file import write_onnx
 
 Report = Callable[[str, int, int], None]
@@ -59,6 +59,7 @@ def fit(
     train, valid, calib = (prepare(part, store, report) for part in parts)
     trained = [train_member(train, settings, seed * 10 + index, store, report) for index in range(members)]
     classifier = Classifier(trained).eval()
+    fold_normalisations(classifier)
     round_weights(classifier)
     report("calibration", 0, 4)
     learn_distance(classifier, train)
@@ -140,6 +141,6 @@ def load_classifier(model: ModelFile) -> Classifier:
 
     classifier = Classifier([Member(model.card["architecture"]) for _ in range(model.card["members"])])
     weights = {key: value.float() for key, value in load_file(model.folder / "model.safetensors").items()}
-    counters = {key: torch.tensor(0) for key in classifier.state_dict() if key.endswith("num_batches_tracked")}
-    classifier.load_state_dict({**weights, **counters})
+    fold_normalisations(classifier)
+    classifier.load_state_dict(weights)
     return classifier.eval()

@@ -6,5 +6,6 @@ view.py        image and circle -> 128 x 128 pixels of 0.65 um, background remov
 small.py       view -> feature map; 61 thousand parameters; the default
 dense.py       view -> feature map; densely connected with channel attention, nearest kin of Li et al. 2025
 classifier.py  members x eight mirrored copies -> logits, an exact map of evidence, streaks, measures of quality
-half.py        weights rounded to half precision, so that every front end holds the same numbers in half the bytes
+fold.py        normalisations folded away, weights rounded: every front end holds the same numbers in half the bytes
+onnx_file.py   both networks as ONNX, for images of any size
 """

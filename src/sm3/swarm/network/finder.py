@@ -20,6 +20,7 @@ OVER = 6  # samples per coarse pixel and direction
 RADII = torch.linspace(0.21, 0.52, 18) * SIDE  # in coarse pixels: a well fills 42 to 100 % of its image
 WINDOWS = (0.16, 0.08, 0.05)  # reach of each fit, as a share of the radius
 RAYS, STEPS = 128, 33
+STAY = 1e-4
 
 
 class Finder(nn.Module):
@@ -75,19 +76,22 @@ class Finder(nn.Module):
         # second difference over 6 steps: a line's answer, blind to a slope
         line = profile[:, 6:-6] - 0.5 * (profile[:, :-12] + profile[:, 12:])
         mean = line.mean(dim=0)
-        sign = torch.sign(mean[mean.abs().argmax()])
-        strength = (line * sign).clamp(min=0)
-        centre = (strength.mean(dim=0).argmax().float() / (STEPS - 1) * 2 - 1) * window
+        # a rim is even: where rays differ, it is streaks
+        even = mean.square() / (line.square().mean(dim=0).sqrt() + 1e-6 * line.abs().max() + 1e-12)
+        best = even.argmax()
+        strength = (line * torch.sign(mean[best])).clamp(min=0)
+        strength = strength / (strength.max() + 1e-9)  # one hot pixel may have made everything else faint
+        centre = (best.float() / (STEPS - 1) * 2 - 1) * window
         near = torch.exp(-(((span[6:-6] - 1 - centre) / (0.5 * window)) ** 2))
         weight = (strength * near[None]) ** 3
-        total = weight.sum(dim=1) + 1e-9
-        found = (weight * (span[6:-6] * circle[2])[None]).sum(dim=1) / total
-        confidence = total / (total + total.mean())
+        total = weight.sum(dim=1)
+        # a ray that sees nothing stays where it was, so that a blank image has a circle, too
+        found = circle[2] * ((weight * span[6:-6][None]).sum(dim=1) + STAY) / (total + STAY)
+        confidence = total / (total + total.mean() + STAY) + STAY
         shift = _least_squares(self.rays, found, confidence)
         moved = torch.stack([circle[0] + shift[1], circle[1] + shift[2], shift[0]])
-        middle = (strength.sum(dim=0).argmax() + torch.arange(-2, 3)).clamp(0, STEPS - 1)
-        ring = line[:, middle].mean(dim=1) * sign
-        return moved, (ring.mean() / (ring.square().mean().sqrt() + 1e-6)).reshape(1)
+        ring = line[:, (best + torch.arange(-2, 3)).clamp(0, STEPS - 1)].mean(dim=1)
+        return moved, (ring.mean().abs() / (ring.square().mean().sqrt() + 1e-6)).reshape(1)
 
 
 def _scaled(image: Tensor) -> Tensor:

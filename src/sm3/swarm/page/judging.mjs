@@ -10,17 +10,17 @@ export function probabilityOf(logit, calibration) {
 export function refusal(m, limits) {
   const [narrow, wide] = limits.diameter_um;
   const checks = [
-    [m.colour > limits.colour, "a colour picture: give the camera's grey image"],
-    [m.clipped > limits.clipped, "too dark or too bright: part of the well is at the end of the scale; change the exposure"],
-    [m.contrast < limits.contrast[0], "blank: no streaks in the well; focus, or choose a filled well"],
-    [m.rim < limits.rim, "no round rim was found: crop the image to one whole well"],
-    [m.diameter_um < narrow || m.diameter_um > wide,
+    [!(m.colour <= limits.colour), "a colour picture: give the camera's grey image"],
+    [!(m.clipped <= limits.clipped), "too dark or too bright: part of the well is at the end of the scale; change the exposure"],
+    [!(m.contrast >= limits.contrast[0]), "blank: no streaks in the well; focus, or choose a filled well"],
+    [!(m.rim >= limits.rim), "no round rim was found: crop the image to one whole well"],
+    [!(narrow <= m.diameter_um && m.diameter_um <= wide),
       `the circle is ${m.diameter_um.toFixed(0)} um wide, outside ${narrow.toFixed(0)} to ${wide.toFixed(0)}: check the pixel size`],
-    [m.contrast > limits.contrast[1], "too much contrast for moving bacteria: is this a well?"],
-    [m.sharpness < limits.sharpness[0], "out of focus: focus on the cells"],
-    [m.sharpness > limits.sharpness[1], "noise or single sharp cells instead of streaks: expose for a third of a second"],
-    [m.unevenness > limits.unevenness, "the well is unevenly bright: look for dirt or a bubble"],
-    [m.distance > limits.distance, "unlike every well the model was trained on: look at the film"],
+    [!(m.contrast <= limits.contrast[1]), "too much contrast for moving bacteria: is this a well?"],
+    [!(m.sharpness >= limits.sharpness[0]), "out of focus: focus on the cells"],
+    [!(m.sharpness <= limits.sharpness[1]), "noise or single sharp cells instead of streaks: expose for a third of a second"],
+    [!(m.unevenness <= limits.unevenness), "the well is unevenly bright: look for dirt or a bubble"],
+    [!(m.distance <= limits.distance), "unlike every well the model was trained on: look at the film"],
   ];
   const first = checks.find(([failed]) => failed);
   return first ? first[1] : "";
