@@ -65,7 +65,8 @@ def _unusable(happened: str, got: object, accepted: str, do: str) -> InputError:
 def _of_table(table: Path, alone: bool) -> list[LabelledWell]:
     wells = []
     try:
-        rows = list(csv.DictReader(table.open(newline="", encoding="utf-8-sig")))
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
         raise _unusable(
             f"{table} is no CSV table.", error, "UTF-8 text, columns separated by commas", "save it as CSV"

@@ -55,7 +55,8 @@ def area_interval(score: Array, positive: Array, repeats: int = 400, seed: int =
 
 def calibration_error(probability: Array, positive: Array) -> float:
     """Expected calibration error over 15 bins of equal mass: mean |mean probability - share of positives|."""
-    order = np.argsort(probability, kind="stable")
+    mixed = np.random.default_rng(0).permutation(len(probability))  # equal probabilities must not be sorted by class
+    order = mixed[np.argsort(probability[mixed], kind="stable")]
     parts = [part for part in np.array_split(order, BINS) if len(part)]
     return float(sum(len(p) * abs(probability[p].mean() - positive[p].mean()) for p in parts) / len(probability))
 

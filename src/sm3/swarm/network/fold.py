@@ -5,7 +5,6 @@ Folded first and rounded second, so that every front end reads the same rounded 
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -24,8 +23,10 @@ def fold_normalisations(module: nn.Module) -> None:
 
 
 def round_weights(module: nn.Module) -> None:
-    """Round every parameter and buffer of `module` to the nearest half-precision number, in place; its type stays float32."""
-    with torch.no_grad():
-        for tensor in [*module.parameters(), *module.buffers()]:
-            if tensor.is_floating_point():
-                tensor.copy_(tensor.half().float())
+    """Round all that a state dict of `module` holds to the nearest half-precision number, in place; it stays float32.
+
+    Constants that are computed anew with every module are left alone.
+    """
+    for tensor in module.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half().float())
