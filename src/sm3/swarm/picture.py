@@ -28,7 +28,7 @@ def draw(prediction: Prediction, path: Path | None = None) -> Any:
     )
     canvas = picture_module.merge("RGB", (grey, grey, grey))
     x, y, radius = (value * scale for value in prediction.circle)
-    _tint(canvas, prediction, x, y, scale, picture_module)
+    _tint(canvas, prediction, (x, y, radius), scale)
     pen = draw_module.Draw(canvas)
     pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=(255, 221, 87), width=2)
     for x0, y0, x1, y1, tangential in strokes(prediction):
@@ -59,15 +59,19 @@ def _grey(prediction: Prediction) -> NDArray[np.uint8]:
     return np.asarray(np.clip((pixels - low) / max(high - low, 1e-9) * 200 + 28, 0, 255), dtype=np.uint8)
 
 
-def _tint(canvas: Any, prediction: Prediction, x: float, y: float, scale: float, picture_module: Any) -> None:
+def _tint(canvas: Any, prediction: Prediction, circle: tuple[float, float, float], scale: float) -> None:
+    """Colour the inside of the circle by the evidence."""
+    module = require("PIL.Image")
+    x, y, radius = circle
     side = round(FIELD_UM / prediction.um_per_px * scale)
     evidence = prediction.evidence / (np.abs(prediction.evidence).max() + 1e-9)
+    rows, columns = np.indices((side, side)) - (side - 1) / 2
+    inside = module.fromarray(((np.hypot(rows, columns) < radius) * 255).astype(np.uint8))
+    nothing = module.new("L", (side, side))
     for sign, colour in ((1, ORANGE), (-1, BLUE)):
-        strength = np.clip(sign * evidence, 0, 1) * 90
-        mask = picture_module.fromarray(strength.astype(np.uint8)).resize(
-            (side, side), picture_module.Resampling.BICUBIC
-        )
-        canvas.paste(picture_module.new("RGB", (side, side), colour), (round(x - side / 2), round(y - side / 2)), mask)
+        strength = module.fromarray((np.clip(sign * evidence, 0, 1) * 90).astype(np.uint8))
+        mask = module.composite(strength.resize((side, side), module.Resampling.BICUBIC), nothing, inside)
+        canvas.paste(module.new("RGB", (side, side), colour), (round(x - side / 2), round(y - side / 2)), mask)
 
 
 def strokes(prediction: Prediction) -> list[tuple[float, float, float, float, float]]:
@@ -79,11 +83,12 @@ def strokes(prediction: Prediction) -> list[tuple[float, float, float, float, fl
     along, across, energy = prediction.streaks.astype(float)
     coherence = np.hypot(along, across) / (energy + 1e-9)
     lines = []
-    for row, column in np.argwhere(energy > 0.2 * energy.max()):
+    filled = energy[energy > 0]
+    for row, column in np.argwhere(energy > 0.3 * (np.median(filled) if filled.size else np.inf)):
         x, y = (column + 0.5 - MAP / 2) * step, (row + 0.5 - MAP / 2) * step
         angle = 0.5 * np.arctan2(across[row, column], along[row, column]) + np.pi / 2
         half = 0.45 * step * coherence[row, column]
-        tangential = abs(np.sin(angle - np.arctan2(y, x)))
+        tangential = np.sin(angle - np.arctan2(y, x)) ** 2
         dx, dy = half * np.cos(angle), half * np.sin(angle)
         lines.append((float(x - dx), float(y - dy), float(x + dx), float(y + dy), float(tangential)))
     return lines

@@ -111,6 +111,7 @@ function add(entry) {
   if (entry.error) {
     if (judged.length === 1) at("result").hidden = true;
   } else show(entry);
+  document.body.dataset.judged = judged.length;
 }
 
 function fillRow(entry) {

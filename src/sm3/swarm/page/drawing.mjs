@@ -15,9 +15,13 @@ export function draw(canvas, image, result, circle, { strength, strokes }) {
   const [x, y, radius] = circle;
   if (result) {
     const side = FIELD_UM / result.umPerPx;
+    context.save();
+    context.beginPath();
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+    context.clip();
     context.globalAlpha = strength;
     context.drawImage(tint(result.evidence), x - side / 2, y - side / 2, side, side);
-    context.globalAlpha = 1;
+    context.restore();
     if (strokes) drawStrokes(context, result, x, y, scale);
   }
   context.lineWidth = 2.5 / scale;
@@ -68,15 +72,16 @@ function tint(evidence) {
 function drawStrokes(context, result, x, y, scale) {
   const step = FIELD_UM / MAP / result.umPerPx;
   const places = MAP * MAP;
-  const most = Math.max(...result.streaks.slice(2 * places));
+  const energies = result.streaks.slice(2 * places).filter((energy) => energy > 0).sort((a, b) => a - b);
+  const least = 0.3 * (energies[Math.floor(energies.length / 2)] ?? Infinity);
   context.lineWidth = 3 / scale;
   for (let at = 0; at < places; at += 1) {
     const [along, across, energy] = [0, 1, 2].map((part) => result.streaks[part * places + at]);
-    if (energy <= 0.2 * most) continue;
+    if (energy <= least) continue;
     const px = ((at % MAP) + 0.5 - MAP / 2) * step, py = (Math.floor(at / MAP) + 0.5 - MAP / 2) * step;
     const angle = 0.5 * Math.atan2(across, along) + Math.PI / 2;
     const half = (0.45 * step * Math.hypot(along, across)) / (energy + 1e-9);
-    const tangential = Math.abs(Math.sin(angle - Math.atan2(py, px)));
+    const tangential = Math.sin(angle - Math.atan2(py, px)) ** 2;
     const colour = ORANGE.map((value, band) => Math.round(value * tangential + BLUE[band] * (1 - tangential)));
     context.strokeStyle = `rgb(${colour.join()})`;
     context.beginPath();
