@@ -41,7 +41,9 @@ def _picture(pixels: np.ndarray, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _png(width: int, height: int, data: bytes, *, depth: int = 8, colour: int = 0, checksum: int | None = None) -> bytes:
+def _png(
+    width: int, height: int, data: bytes, *, depth: int = 8, colour: int = 0, checksum: int | None = None
+) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
         sum_ = zlib.crc32(kind + body) if checksum is None else checksum
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", sum_)
@@ -113,10 +115,16 @@ def files() -> dict[str, Callable[[], bytes]]:
         "saturated.tif": lambda: _tiff(np.full((300, 300), 65535, np.uint16)),
         "boolean.tif": lambda: _tiff(noise > 2000, photometric="minisblack"),
         "negative.tif": lambda: _tiff(-noise.astype(np.int32)),
-        "ome_of_lies.tif": lambda: _tiff(noise, description='<OME><Pixels SizeX="9999999" PhysicalSizeX="1e999"/></OME>'),
-        "ome_pixel_size_zero.tif": lambda: _tiff(noise, description='<OME PhysicalSizeX="0" PhysicalSizeXUnit="um"></OME>'),
+        "ome_of_lies.tif": lambda: _tiff(
+            noise, description='<OME><Pixels SizeX="9999999" PhysicalSizeX="1e999"/></OME>'
+        ),
+        "ome_pixel_size_zero.tif": lambda: _tiff(
+            noise, description='<OME PhysicalSizeX="0" PhysicalSizeXUnit="um"></OME>'
+        ),
         "ome_laughs.tif": lambda: _tiff(noise, description=_laughs()),
-        "imagej_of_lies.tif": lambda: _tiff(noise, description="ImageJ=1.53\nimages=4000000\nslices=2000000\nframes=2\n"),
+        "imagej_of_lies.tif": lambda: _tiff(
+            noise, description="ImageJ=1.53\nimages=4000000\nslices=2000000\nframes=2\n"
+        ),
         "description_of_megabytes.tif": lambda: _tiff(noise, description="<OME " + "a" * 3_000_000),
         "big_tiff_cut.tif": lambda: _tiff(noise, bigtiff=True)[:40],
         "text.tif": lambda: b"this is no image\n" * 100,
@@ -210,7 +218,11 @@ def main() -> None:
             if not options.json:
                 print(f"{rows[-1]['seconds']:7.3f} s  {rows[-1]['peak_mb']:6.1f} MB  {name:32} {rows[-1]['told']}")
     worst = {key: max(row[key] for row in rows) for key in ("seconds", "peak_mb")}
-    print(json.dumps(rows) if options.json else f"{len(rows)} files; worst {worst['seconds']:.3f} s, {worst['peak_mb']:.0f} MB")
+    print(
+        json.dumps(rows)
+        if options.json
+        else f"{len(rows)} files; worst {worst['seconds']:.3f} s, {worst['peak_mb']:.0f} MB"
+    )
     if worst["seconds"] >= MOST_SECONDS or worst["peak_mb"] >= MOST_MEGABYTES:
         sys.exit(1)
     return None

@@ -142,7 +142,7 @@ def test_the_saved_weights_and_the_onnx_files_agree(own_model, wells):
         told = judge.assess(well.path)
         with torch.no_grad():
             pixels = torch.from_numpy(told.image.pixels)[None, None]
-            mine = classifier(pixels, torch.tensor(told.circle), torch.tensor(told.um_per_px))
+            mine = classifier(pixels, torch.tensor(told.circle), torch.tensor([told.um_per_px]))
         assert np.abs(mine.logits.numpy() - told.logits).max() < 1e-4
         assert np.abs(mine.evidence.numpy() - told.evidence).max() < 1e-4
         assert np.abs(mine.normalised.numpy() - told.normalised).max() < 1e-3

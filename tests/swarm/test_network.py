@@ -64,7 +64,7 @@ def test_the_mean_of_the_evidence_is_the_logit(classifier, well):
     s = well.sidecar
     circle, _ = Finder().eval()(image_of(well.pixels))
     with torch.no_grad():
-        judged = classifier(image_of(well.pixels), circle, torch.tensor(s["um_per_px"]))
+        judged = classifier(image_of(well.pixels), circle, torch.tensor([s["um_per_px"]]))
     assert float(judged.evidence.mean()) == pytest.approx(float(judged.logits.mean()), abs=1e-5)
     assert judged.logits.shape == (2, 8)
     assert judged.evidence.shape == (16, 16)

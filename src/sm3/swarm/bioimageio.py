@@ -14,7 +14,7 @@ import numpy as np
 from sm3 import __version__
 from sm3.errors import InputError, explain
 from sm3.extras import require
-from sm3.swarm.predict import Prediction, SwarmClassifier
+from sm3.swarm.predict import MEASURES, Prediction, SwarmClassifier
 
 DOCUMENTATION = """# Swarming or swimming, from one image
 
@@ -59,9 +59,13 @@ def write_package(classifier: SwarmClassifier, sample: Prediction, out: Path) ->
 def _write_tensors(sample: Prediction, out: Path) -> None:
     np.save(out / "image.npy", sample.image.pixels[None, None])
     np.save(out / "circle.npy", np.asarray(sample.circle, dtype=np.float32))
-    np.save(out / "um_per_px.npy", np.array(sample.um_per_px, dtype=np.float32))
+    np.save(out / "um_per_px.npy", np.array([sample.um_per_px], dtype=np.float32))
     np.save(out / "logits.npy", sample.logits)
     np.save(out / "evidence.npy", sample.evidence)
+    np.save(out / "distance.npy", np.array([sample.measures["distance"]], dtype=np.float32))
+    np.save(out / "measures.npy", np.array([sample.measures[name] for name in MEASURES], dtype=np.float32))
+    np.save(out / "streaks.npy", sample.streaks)
+    np.save(out / "normalised.npy", sample.normalised)
 
 
 def _description(sample: Prediction, card: dict[str, Any]) -> dict[str, Any]:
@@ -85,11 +89,15 @@ def _description(sample: Prediction, card: dict[str, Any]) -> dict[str, Any]:
             _tensor("image", "image.npy", [_batch(), _channel("image"), _space("y", sample.image.pixels.shape[0]),
                                            _space("x", sample.image.pixels.shape[1])]),
             _tensor("circle", "circle.npy", [_index(3)]),
-            _tensor("um_per_px", "um_per_px.npy", []),
+            _tensor("um_per_px", "um_per_px.npy", [_index(1)]),
         ],
         "outputs": [
             _tensor("logits", "logits.npy", [_index(members), _channel(*[f"copy{n}" for n in range(copies)])]),
             _tensor("evidence", "evidence.npy", [_space("y", 16), _space("x", 16)]),
+            _tensor("distance", "distance.npy", [_index(1)]),
+            _tensor("measures", "measures.npy", [_channel(*MEASURES)]),
+            _tensor("streaks", "streaks.npy", [_channel("xx_minus_yy", "two_xy", "energy"), _space("y", 16), _space("x", 16)]),
+            _tensor("normalised", "normalised.npy", [_space("y", 128), _space("x", 128)]),
         ],
         "weights": {"onnx": {"source": "classifier.onnx", "opset_version": 18}},
     }  # fmt: skip

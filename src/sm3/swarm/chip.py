@@ -48,6 +48,8 @@ def find_wells(picture: WellImage, *, diameter_um: float = DIAMETER_UM, most: in
     radius = diameter_um / 2 / picture.um_per_px
     shrink = min(1.0, RADIUS_PX / radius)
     small = transform.rescale(picture.pixels.astype(float), shrink, anti_aliasing=True)
+    # a well at the border still votes for its centre; without the frame a picture smaller than a circle has no place for one
+    small = np.pad(small, RADIUS_PX * 2, mode="edge")
     edges = filters.sobel(small)
     edges = edges > np.quantile(edges, 0.85)
     sizes = np.unique(np.round(radius * shrink * np.array([0.92, 0.96, 1.0, 1.04, 1.08])).astype(int))
@@ -56,7 +58,7 @@ def find_wells(picture: WellImage, *, diameter_um: float = DIAMETER_UM, most: in
         votes, sizes, min_xdistance=int(RADIUS_PX * 1.7), min_ydistance=int(RADIUS_PX * 1.7), total_num_peaks=most,
         threshold=FEWEST * float(votes.max()),
     )  # fmt: skip
-    circles = np.stack([x, y, found], axis=1) / shrink
+    circles = np.stack([x - 2 * RADIUS_PX, y - 2 * RADIUS_PX, found], axis=1) / shrink
     apart = _apart(circles, radius)
     half = MARGIN * radius
     rows, columns = picture.pixels.shape

@@ -137,9 +137,13 @@ def split_by_chip(wells: Sequence[LabelledWell], shares: Sequence[float], seed: 
     parts: list[list[LabelledWell]] = [[] for _ in shares]
     goal = np.cumsum(np.asarray(shares, float) / sum(shares)) * len(wells)
     place, taken, owner = 0, 0.0, {}
-    for index in order:
-        while place < len(shares) - 1 and taken + size[chips[index]] / 2 > goal[place]:
+    held = [0] * len(shares)
+    for number, index in enumerate(order):
+        left, waiting = len(order) - number, len(shares) - 1 - place
+        full = taken + size[chips[index]] / 2 > goal[place] or left <= waiting
+        if place < len(shares) - 1 and held[place] and full:  # no part stays empty while there are chips
             place += 1
+        held[place] += 1
         owner[chips[index]] = place
         taken += size[chips[index]]
     for well in wells:

@@ -11,7 +11,6 @@ from sm3.swarm.model_file import FILES, ModelFile, open_model
 from sm3.swarm.predict import SwarmClassifier
 
 ONNX, BIOIMAGE, PAGE = "onnx", "bioimageio", "page"
-OUTPUTS = {"logits": "bc", "evidence": "yx", "distance": "", "measures": "c", "streaks": "cyx", "normalised": "yx"}
 
 
 def export(kind: str, out: Path, *, model: Path | None = None, sample: Path | None = None) -> list[Path]:

@@ -44,7 +44,9 @@ def open_model(folder: Path | None = None) -> ModelFile:
         card = {} if missing else json.loads((folder / "card.json").read_text(encoding="utf-8"))
     except ValueError as error:
         missing, card = [f"a readable card.json ({error})"], {}
-    if not missing and (not isinstance(card, dict) or card.get("format") != FORMAT or any(key not in card for key in _KEYS)):
+    if not missing and (
+        not isinstance(card, dict) or card.get("format") != FORMAT or any(key not in card for key in _KEYS)
+    ):
         missing = [f"a card of format {FORMAT} with {', '.join(_KEYS)}"]
     if missing:
         raise InputError(

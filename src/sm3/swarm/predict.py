@@ -104,12 +104,12 @@ class SwarmClassifier:
             found, rim = np.asarray(circle, dtype=np.float32), np.float32(1.0)
         scale = well.um_per_px_or(float(found[2]))
         logits, evidence, distance, measured, streaks, normalised = classifier.run(
-            None, {"image": pixels, "circle": found, "um_per_px": np.array(scale, dtype=np.float32)}
+            None, {"image": pixels, "circle": found, "um_per_px": np.array([scale], dtype=np.float32)}
         )
         measures = {
             **dict(zip(MEASURES, (float(value) for value in measured), strict=True)),
             "rim": float(rim),
-            "distance": float(distance),
+            "distance": float(distance[0]),
             "colour": well.colour,
             "diameter_um": float(2 * found[2] * scale),
         }

@@ -138,6 +138,8 @@ def _plot(found: Mapping[str, Any]) -> str:
         for axes in (left, right):
             axes.spines[["top", "right"]].set_visible(False)
         text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            text, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
     svg = text.getvalue()
     return re.sub(r'style="([^"]*)fill: #000000', r'style="\1fill: currentColor', svg[svg.index("<svg") :])

@@ -101,19 +101,22 @@ def calibrate(found: Answers, positive: Array) -> dict[str, Any]:
     }
 
 
-def limits(train: Answers, calibration: Answers, views: Views) -> dict[str, Any]:
-    """The card's `limits`: what good wells measure, widened, so that about one good well in two hundred is refused."""
-    measures = np.concatenate([train.measures, calibration.measures])
+def limits(train: Answers, calibration: Answers, train_rim: Array, calibration_rim: Array) -> dict[str, Any]:
+    """The card's `limits`: what good wells measure, widened, so that about one good well in two hundred is refused.
+
+    Wells whose rim is uneven were cut in the wrong place: they are refused by their rim, and widen no other limit.
+    """
+    rim = max(0.3, float(np.quantile(calibration_rim, 0.01)) - 0.05)
+    found = [(answers_, rims >= rim) for answers_, rims in ((train, train_rim), (calibration, calibration_rim))]
+    measures = np.concatenate([answers_.measures[good] for answers_, good in found])
     low, high = np.quantile(measures, 0.001, axis=0), np.quantile(measures, 0.999, axis=0)
-    rim = views.rim.numpy()
-    distance = np.quantile(train.distance, 0.995), np.quantile(calibration.distance, 0.995)
     return {
         "diameter_um": [55.0, 95.0],  # Chen et al. 2021: the phenotypes differ between 40 and 90 um, most at 74
-        "rim": float(max(0.3, np.quantile(rim, 0.01) - 0.05)),
+        "rim": rim,
         "contrast": [float(low[0] * 0.7), float(high[0] * 1.5)],
         "sharpness": [float(low[1] * 0.9), float(high[1] * 1.05)],
         "unevenness": float(high[2] * 1.5),
         "clipped": 0.05,
-        "distance": float(1.05 * max(distance)),
+        "distance": 1.05 * max(float(np.quantile(answers_.distance[good], 0.995)) for answers_, good in found),
         "colour": 0.15,
     }

@@ -81,7 +81,7 @@ def fit(
         },
         "species": sorted({well.species or "not told" for well in wells}),
         "calibration": calibrate(of_calibration, calib.positive.numpy().astype(float)),
-        "limits": limits(of_train, of_calibration, calib),
+        "limits": limits(of_train, of_calibration, sample.rim.numpy(), calib.rim.numpy()),
         "versions": versions(),
         "blind": None,
     }

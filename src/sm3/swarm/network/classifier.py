@@ -26,7 +26,7 @@ class Judged(NamedTuple):
 
     logits: Tensor  # (members, 8), uncalibrated
     evidence: Tensor  # (16, 16), its mean is the mean logit
-    distance: Tensor  # (), Mahalanobis distance of the features from the training wells'
+    distance: Tensor  # (1,), Mahalanobis distance of the features from the training wells'
     measures: Tensor  # (4,): contrast, sharpness, unevenness, clipped
     streaks: Tensor  # (3, 16, 16): structure tensor xx - yy, 2 xy, xx + yy
     normalised: Tensor  # (128, 128), what the members saw
@@ -66,7 +66,7 @@ def undo(maps: Tensor) -> Tensor:
 
 
 class Classifier(nn.Module):
-    """`forward(image, circle, um_per_px)` -> `Judged`: image (1, 1, H, W), circle (3,) pixels, um_per_px ()."""
+    """`forward(image, circle, um_per_px)` -> `Judged`: image (1, 1, H, W), circle (3,) pixels, um_per_px (1,)."""
 
     centre: Tensor
     whitening: Tensor
@@ -81,6 +81,7 @@ class Classifier(nn.Module):
 
     def forward(self, image: Tensor, circle: Tensor, um_per_px: Tensor) -> Judged:
         """Judge one well."""
+        um_per_px = um_per_px.reshape(())
         cut, clipped = self.view.cut(image, circle, um_per_px)
         mask = self.view.mask((circle[2] * um_per_px).reshape(1))
         view, measures = self.view.normalise(cut, mask)
@@ -90,7 +91,7 @@ class Classifier(nn.Module):
         )
 
     def judge_view(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """A normalised view (1, 1, 128, 128) -> logits (members, 8), evidence (16, 16), distance ()."""
+        """A normalised view (1, 1, 128, 128) -> logits (members, 8), evidence (16, 16), distance (1,)."""
         turned = copies(view)
         logits, maps, distances = [], [], []
         for index, member in enumerate(self.members):
@@ -99,7 +100,7 @@ class Classifier(nn.Module):
             maps.append(undo(evidence).mean(dim=0))
             apart = (features.mean(dim=0) - self.centre[index]) @ self.whitening[index]
             distances.append(apart.square().mean().sqrt())
-        return torch.stack(logits), torch.stack(maps).mean(dim=0), torch.stack(distances).mean()
+        return torch.stack(logits), torch.stack(maps).mean(dim=0), torch.stack(distances).mean().reshape(1)
 
 
 def structure(view: Tensor, mask: Tensor) -> Tensor:

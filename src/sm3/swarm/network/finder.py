@@ -21,6 +21,7 @@ RADII = torch.linspace(0.21, 0.52, 18) * SIDE  # in coarse pixels: a well fills 
 WINDOWS = (0.16, 0.08, 0.05)  # reach of each fit, as a share of the radius
 RAYS, STEPS = 128, 33
 STAY = 1e-4
+LEAST = 1e-9  # of what is divided by; by clamp, because exporters take a sum with so little for a sum with zero
 
 
 class Finder(nn.Module):
@@ -56,7 +57,7 @@ class Finder(nn.Module):
         fine = sample(image, x + 0 * y, y + 0 * x)
         small = functional.avg_pool2d(fine, OVER)
         small = small - small.mean()
-        small = small / (small.square().mean().sqrt() + 1e-6)
+        small = small / (small.square().mean().sqrt().clamp(min=LEAST))
         small = small.clamp(-3, 3)  # a lamp's reflection must not outvote a rim
         answer = functional.conv2d(small, self.rings, padding=(self.rings.shape[-1] - 1) // 2).abs()
         best = answer.reshape(-1).argmax()
@@ -77,10 +78,10 @@ class Finder(nn.Module):
         line = profile[:, 6:-6] - 0.5 * (profile[:, :-12] + profile[:, 12:])
         mean = line.mean(dim=0)
         # a rim is even: where rays differ, it is streaks
-        even = mean.square() / (line.square().mean(dim=0).sqrt() + 1e-6 * line.abs().max() + 1e-12)
+        even = mean.square() / line.square().mean(dim=0).sqrt().clamp(min=LEAST)
         best = even.argmax()
         strength = (line * torch.sign(mean[best])).clamp(min=0)
-        strength = strength / (strength.max() + 1e-9)  # one hot pixel may have made everything else faint
+        strength = strength / strength.max().clamp(min=LEAST)  # one hot pixel may have made everything else faint
         centre = (best.float() / (STEPS - 1) * 2 - 1) * window
         near = torch.exp(-(((span[6:-6] - 1 - centre) / (0.5 * window)) ** 2))
         weight = (strength * near[None]) ** 3
@@ -91,12 +92,12 @@ class Finder(nn.Module):
         shift = _least_squares(self.rays, found, confidence)
         moved = torch.stack([circle[0] + shift[1], circle[1] + shift[2], shift[0]])
         ring = line[:, (best + torch.arange(-2, 3)).clamp(0, STEPS - 1)].mean(dim=1)
-        return moved, (ring.mean().abs() / (ring.square().mean().sqrt() + 1e-6)).reshape(1)
+        return moved, (ring.mean().abs() / ring.square().mean().sqrt().clamp(min=LEAST)).reshape(1)
 
 
 def _scaled(image: Tensor) -> Tensor:
     low, high = image.min(), image.max()
-    return (image - low) / (high - low + 1e-12)
+    return (image - low) / (high - low).clamp(min=LEAST)
 
 
 def _ring_kernels() -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -22,7 +23,7 @@ SMALLEST = 64  # constants of fewer numbers stay as they are
 def write_onnx(classifier: Classifier, folder: Path) -> None:
     """Write finder.onnx and classifier.onnx. Numbers that half precision holds exactly are stored so and widened on load."""
     image = torch.zeros(1, 1, 300, 310)
-    circle, scale = torch.tensor([150.0, 150.0, 110.0]), torch.tensor(0.33)
+    circle, scale = torch.tensor([150.0, 150.0, 110.0]), torch.tensor([0.33])
     _write(Finder().eval(), (image,), ["image"], ["circle", "rim"], folder / "finder.onnx")
     _write(
         classifier.eval(),
@@ -38,6 +39,9 @@ def _write(module: nn.Module, inputs: tuple[Tensor, ...], entering: list[str], l
     onnx = require("onnx")
     height, width = torch.export.Dim("height", min=16, max=4096), torch.export.Dim("width", min=16, max=4096)
     free = ({2: height, 3: width}, *[None] * (len(inputs) - 1))
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(
+        logging.ERROR
+    )  # "torchvision is not installed"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(

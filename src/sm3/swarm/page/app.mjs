@@ -93,7 +93,7 @@ export async function assess(image, circle) {
   const out = await classifier.run({
     image: pixels,
     circle: new ort.Tensor("float32", Float32Array.from(where), [3]),
-    um_per_px: new ort.Tensor("float32", Float32Array.of(umPerPx), []),
+    um_per_px: new ort.Tensor("float32", Float32Array.of(umPerPx), [1]),
   });
   const measures = { rim, distance: out.distance.data[0], colour: image.colour, diameter_um: 2 * where[2] * umPerPx };
   MEASURES.forEach((name, index) => { measures[name] = out.measures.data[index]; });
