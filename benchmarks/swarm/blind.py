@@ -2,7 +2,8 @@
 
     python -m benchmarks.swarm.blind --out DIR [--floor WELLS] [--card] [--json]
 
-The sets are simulated into DIR from seed 100 where they are missing. `--floor` trains the classical floor on WELLS and shows
+The sets are simulated into DIR from seed 100 where they are missing. `--floor` trains the classical floor on WELLS
+and shows
 it beside. `--card` writes counts and intervals into the card of the package's model, which the page shows.
 """
 

@@ -2,7 +2,8 @@
 
     python -m benchmarks.swarm.default_model --out DIR [--install]
 
-Half an hour on two cores, simulation included. `--install` copies the four files into src/sm3/swarm/default. Wells are the
+Half an hour on two cores, simulation included. `--install` copies the four files into src/sm3/swarm/default. Wells
+are the
 same bytes wherever the same NumPy, SciPy and numba run; weights are the same bits on one kind of processor.
 """
 

@@ -58,8 +58,18 @@ def _directory(entries: list[tuple[int, int, int, int]], *, next_at: int = 0, ta
     return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(entries)) + body + struct.pack("<I", next_at) + tail
 
 
-def _plain(width: int, height: int, *, strip_at: int = 200, strip_bytes: int = 100, bits: int = 8, compression: int = 1,
-           samples: int = 1, more: list[tuple[int, int, int, int]] | None = None, next_at: int = 0) -> bytes:  # fmt: skip
+def _plain(
+    width: int,
+    height: int,
+    *,
+    strip_at: int = 200,
+    strip_bytes: int = 100,
+    bits: int = 8,
+    compression: int = 1,
+    samples: int = 1,
+    more: list[tuple[int, int, int, int]] | None = None,
+    next_at: int = 0,
+) -> bytes:
     entries = [
         (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, bits), (259, 3, 1, compression), (262, 3, 1, 1),
         (273, 4, 1, strip_at), (277, 3, 1, samples), (278, 4, 1, height), (279, 4, 1, strip_bytes), *(more or []),
@@ -154,7 +164,8 @@ def _bomb() -> bytes:
     """120 kB that would unpack to 120 MB in a picture that declares 64 x 64 pixels."""
     packed = zlib.compress(b"\0" * 120_000_000, 9)
     entries = [
-        (256, 4, 1, 64), (257, 4, 1, 64), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 200), (277, 3, 1, 1),
+        (256, 4, 1, 64), (257, 4, 1, 64), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1),
+        (273, 4, 1, 200), (277, 3, 1, 1),
         (278, 4, 1, 64), (279, 4, 1, len(packed)),
     ]  # fmt: skip
     head = _directory(entries)

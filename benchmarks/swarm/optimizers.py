@@ -1,8 +1,10 @@
-"""The same wells, the same network, three optimizers: SMMF, SM3 and AdamW, each at its own learning rate, several seeds.
+"""The same wells, the same network, three optimizers: SMMF, SM3 and AdamW, each at its own learning rate, several
+seeds.
 
     python -m benchmarks.swarm.optimizers --data DIR [--seeds 3] [--epochs 6] [--sweep-epochs 3] [--json]
 
-DIR is a set of `sm3 swarm simulate`. Learning rates are swept on one seed; the best one by the loss on validation chips then
+DIR is a set of `sm3 swarm simulate`. Learning rates are swept on one seed; the best one by the loss on validation
+chips then
 trains every seed. Chips of the test trained nothing and chose nothing. Bytes of state are what the optimizer holds.
 """
 
@@ -98,7 +100,8 @@ def _line(row: dict[str, Any]) -> str:
     return (
         f"{row['optimizer']:6} lr {row['lr']:<6g} state {row['state_bytes']:7,} B  "
         f"test loss {statistics.mean(loss):.4f} ({min(loss):.4f} to {max(loss):.4f})  "
-        f"right {100 * statistics.mean(right):.2f} % ({100 * min(right):.2f} to {100 * max(right):.2f}) of {row['wells']}"
+        f"right {100 * statistics.mean(right):.2f} % ({100 * min(right):.2f} to {100 * max(right):.2f}) "
+        f"of {row['wells']}"
     )
 
 

@@ -109,9 +109,8 @@ def main() -> None:
         print(json.dumps(counts))
     else:
         for name, count in counts.items():
-            print(
-                f"{name:24} {count['refused']:4} of {count['of']:4} refused   {count.get('not_refused') or count.get('reasons') or ''}"
-            )
+            rest = count.get("not_refused") or count.get("reasons") or ""
+            print(f"{name:24} {count['refused']:4} of {count['of']:4} refused   {rest}")
     must = sum(counts[name]["refused"] for name in ("photographs", "blank and saturated"))
     of = sum(counts[name]["of"] for name in ("photographs", "blank and saturated"))
     if must < LEAST_REFUSED * of or counts["good wells"]["refused"] > MOST_REFUSED * counts["good wells"]["of"]:

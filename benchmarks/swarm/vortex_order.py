@@ -2,7 +2,8 @@
 
     python -m benchmarks.swarm.vortex_order [--wells 24] [--picture FILE.svg] [--json]
 
-Published: swarming crosses 0.7 near 98 um, planktonic near 34 um; the contrast is clearest at 74 um. Halving the time step
+Published: swarming crosses 0.7 near 98 um, planktonic near 34 um; the contrast is clearest at 74 um. Halving the
+time step
 is measured at 74 um on ten times as many wells.
 """
 
@@ -68,7 +69,8 @@ def main() -> None:
         print("diameter  phenotype  wall              wells  vortex order")
         for row in rows:
             print(
-                f"{row['diameter_um']:6.0f}    {row['label']:9}  {row['wall']:16}  {row['wells']:5}  {row['mean']:6.3f} +- {row['deviation']:.3f}"
+                f"{row['diameter_um']:6.0f}    {row['label']:9}  {row['wall']:16}  {row['wells']:5}  "
+                f"{row['mean']:6.3f} +- {row['deviation']:.3f}"
             )
     if options.picture:
         _draw(rows, options.picture)

@@ -95,7 +95,9 @@ def test_augmentation_keeps_the_distance_to_the_wall_and_repeats():
 
 
 def test_conformal_sets_cover():
-    """With exchangeable wells the label is missed with probability at most alpha: here 2000 calibrations of 99 wells."""
+    """With exchangeable wells the label is missed with probability at most alpha: here 2000 calibrations of 99
+    wells.
+    """
     random = np.random.default_rng(0)
     missed = []
     for _ in range(2000):

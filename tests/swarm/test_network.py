@@ -161,7 +161,9 @@ def test_structure_of_known_stripes():
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 def test_folding_changes_nothing_and_rounding_little(architecture):
-    """A folded member is the same function; in half precision within its rounding; under a quarter million parameters."""
+    """A folded member is the same function; in half precision within its rounding; under a quarter million
+    parameters.
+    """
     torch.manual_seed(2)
     member = Member(architecture)
     assert sum(parameter.numel() for parameter in member.parameters()) <= 250_000

@@ -1,4 +1,6 @@
-"""The page in a real browser: the same answers as Python on twenty wells, no request elsewhere, keyboard, phone, offline."""
+"""The page in a real browser: the same answers as Python on twenty wells, no request elsewhere, keyboard, phone,
+offline.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,9 @@ from http.client import HTTPConnection
 import numpy as np
 import pytest
 import tifffile
-from browser import chromium
 from PIL import Image
 
+from browser import chromium
 from sm3.errors import InputError
 from sm3.swarm.dataset import read_wells
 from sm3.swarm.model_file import DEFAULT
@@ -22,7 +24,8 @@ from sm3.swarm.serve import MODEL_FILES, PAGE, export_page, make_server
 from sm3.swarm.simulate.folder import simulate_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Below 30")
-JUDGED = """() => sm3.judged.map(({image, result, error}) => ({name: image.name, error: error ?? null, ...(result ?? {})}))"""
+JUDGED = """() => sm3.judged.map(
+  ({image, result, error}) => ({name: image.name, error: error ?? null, ...(result ?? {})}))"""
 
 
 @pytest.fixture(scope="module")

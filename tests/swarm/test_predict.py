@@ -152,8 +152,8 @@ def chip_of(tmp_path, rows=2, columns=3):
         label = ("swarming", "swimming")[number % 2]
         sidecar = {
             **pair_sidecars("sm3-like", 51, 0)[label],
-            "um_per_px": 0.4, "field_um": 100.0, "diameter_um": 74.0, "offset_um": [0.0, 0.0], "neighbours": [], "dust": [],
-            "shading": [0.0, 0.0],
+            "um_per_px": 0.4, "field_um": 100.0, "diameter_um": 74.0, "offset_um": [0.0, 0.0], "neighbours": [],
+            "dust": [], "shading": [0.0, 0.0],
         }  # fmt: skip
         tiles.append(make_well(sidecar).pixels)
         labels.append(label)

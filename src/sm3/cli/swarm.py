@@ -270,7 +270,7 @@ def _lines(row: dict[str, Any]) -> str:
         [
             row["path"],
             f"  {row['decision']}" + (f": {row['reason']}" if row["reason"] else ""),
-            f"  p(swarming) {row['probability']:.3f}, from {row['low']:.3f} to {row['high']:.3f} over members and mirror images",
+            f"  p(swarming) {row['probability']:.3f}, {row['low']:.3f} to {row['high']:.3f} over members and copies",
             f"  well {row['diameter_um']:.1f} um wide, {scale}, model {row['model']}",
         ]
     )

@@ -1,6 +1,7 @@
 """Could a model answer without looking at the motion? Shortcuts of a set of wells, each as an area under the curve.
 
-An area of 0.5 means that the shortcut tells nothing. `features` says what each number is; the last rows are not leaks but
+An area of 0.5 means that the shortcut tells nothing. `features` says what each number is; the last rows are not
+leaks but
 what the streaks themselves carry.
 """
 
@@ -34,8 +35,10 @@ def audit(
 ) -> list[dict[str, Any]]:
     """One row a check: name, area, interval, wells, whether it must be 0.5, and whether it holds.
 
-    Single numbers are tested on all wells; what is trained (the rim, shuffled labels, the floor) is tested on the half of
-    the chips that did not train it. With `model`, views whose phases are scrambled, or whose well is blanked, go through it.
+    Single numbers are tested on all wells; what is trained (the rim, shuffled labels, the floor) is tested on the
+    half of
+    the chips that did not train it. With `model`, views whose phases are scrambled, or whose well is blanked, go
+    through it.
     """
     store.mkdir(parents=True, exist_ok=True)
     halves = split_by_chip(wells, (0.5, 0.5), seed)

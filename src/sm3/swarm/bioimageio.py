@@ -1,6 +1,8 @@
-"""A bioimage.io package: rdf.yaml, ONNX weights and a sample well with its answers, checked by bioimageio's own library.
+"""A bioimage.io package: rdf.yaml, ONNX weights and a sample well with its answers, checked by bioimageio's own
+library.
 
-The package holds the classifier for images of the sample's size and scale: circle and pixel size are constant inputs of a
+The package holds the classifier for images of the sample's size and scale: circle and pixel size are constant inputs
+of a
 bioimage.io model, so programs that find wells themselves call the ONNX files directly.
 """
 
@@ -20,9 +22,13 @@ DOCUMENTATION = """# Swarming or swimming, from one image
 
 {use}
 
-Input: one well, its circle (x, y, radius in pixels) and the size of a pixel in um. Outputs: logits of {members} networks on
-8 mirrored copies (swarming above zero after the calibration in `card.json`), a map of evidence, a distance from the training
-wells, and the streaks. Validation and blind tests are on the card; the training wells are {origin}.
+Input: one well, its circle (x, y, radius in pixels) and the size of a pixel in um. Outputs: logits of {members}
+networks on 8 mirrored copies (swarming above zero after the calibration in `card.json`), a map of evidence, a distance
+from the training wells, and the streaks.
+
+# Validation
+
+Validation and blind tests are on the card, `card.json`; the training wells are {origin}.
 """
 
 
@@ -96,7 +102,8 @@ def _description(sample: Prediction, card: dict[str, Any]) -> dict[str, Any]:
             _tensor("evidence", "evidence.npy", [_space("y", 16), _space("x", 16)]),
             _tensor("distance", "distance.npy", [_index(1)]),
             _tensor("measures", "measures.npy", [_channel(*MEASURES)]),
-            _tensor("streaks", "streaks.npy", [_channel("xx_minus_yy", "two_xy", "energy"), _space("y", 16), _space("x", 16)]),
+            _tensor("streaks", "streaks.npy", [_channel("xx_minus_yy", "two_xy", "energy"), _space("y", 16),
+                                               _space("x", 16)]),
             _tensor("normalised", "normalised.npy", [_space("y", 128), _space("x", 128)]),
         ],
         "weights": {"onnx": {"source": "classifier.onnx", "opset_version": 18}},

@@ -34,7 +34,9 @@ class ChipWell:
 
 
 def find_wells(picture: WellImage, *, diameter_um: float = DIAMETER_UM, most: int = 500) -> list[ChipWell]:
-    """All whole wells of a picture, row by row. Needs the pixel size; raises `InputError` without it or without wells."""
+    """All whole wells of a picture, row by row. Needs the pixel size; raises `InputError` without it or without
+    wells.
+    """
     if picture.um_per_px is None:
         raise InputError(
             explain(
@@ -48,7 +50,7 @@ def find_wells(picture: WellImage, *, diameter_um: float = DIAMETER_UM, most: in
     radius = diameter_um / 2 / picture.um_per_px
     shrink = min(1.0, RADIUS_PX / radius)
     small = transform.rescale(picture.pixels.astype(float), shrink, anti_aliasing=True)
-    # a well at the border still votes for its centre; without the frame a picture smaller than a circle has no place for one
+    # without a frame a picture smaller than a circle has no place for one
     small = np.pad(small, RADIUS_PX * 2, mode="edge")
     edges = filters.sobel(small)
     edges = edges > np.quantile(edges, 0.85)
@@ -78,16 +80,16 @@ def find_wells(picture: WellImage, *, diameter_um: float = DIAMETER_UM, most: in
     ]
 
 
-def _apart(circles: np.ndarray, radius: float) -> np.ndarray:  # type: ignore[type-arg]
+def _apart(circles: np.ndarray, radius: float) -> np.ndarray:
     """Strongest first: a circle closer than 1.6 radii to a stronger one is its shadow."""
-    kept: list[np.ndarray] = []  # type: ignore[type-arg]
+    kept: list[np.ndarray] = []
     for circle in circles:
         if all(np.hypot(*(circle[:2] - other[:2])) > 1.6 * radius for other in kept):
             kept.append(circle)
     return np.asarray(kept).reshape(-1, 3)
 
 
-def _numbered(circles: np.ndarray, radius: float) -> list[tuple[int, int, float, float, float]]:  # type: ignore[type-arg]
+def _numbered(circles: np.ndarray, radius: float) -> list[tuple[int, int, float, float, float]]:
     """Rows are runs of centres whose y differ by less than a radius; columns count within all x."""
     order = circles[np.argsort(circles[:, 1])]
     row = np.r_[0, np.cumsum(np.diff(order[:, 1]) > radius)]

@@ -40,8 +40,8 @@ class LabelledWell:
 def read_wells(folder: Path, *, alone: bool = False) -> list[LabelledWell]:
     """Wells of DIR/wells.csv, of any CSV given, or of DIR/swarming and DIR/swimming (each file `CHIP_rest.tif`).
 
-    A table has the columns path, label, well, chip and, if you like, date, species, um_per_px. `alone=True` accepts wells
-    without a chip and takes each file as a chip of its own: then the split cannot see what wells of one chip share.
+    A table has the columns path, label, well, chip and, if you like, date, species, um_per_px. `alone=True` accepts
+    wells without a chip and takes each file as a chip of its own: then the split cannot see what wells of a chip share.
     Raises `InputError` naming the first row or file that cannot be used.
     """
     table = folder if folder.is_file() else folder / "wells.csv"
@@ -51,8 +51,8 @@ def read_wells(folder: Path, *, alone: bool = False) -> list[LabelledWell]:
         raise _unusable(f"{folder} holds one class only.", dict(counts), "wells of both classes", "add the other class")
     if min(counts.values()) < FEW_WELLS:
         warnings.warn(
-            f"{folder}: {counts['swarming']} swarming and {counts['swimming']} swimming wells. Below {FEW_WELLS} of each, "
-            "intervals are so wide that no figure should be quoted.",
+            f"{folder}: {counts['swarming']} swarming and {counts['swimming']} swimming wells. Below {FEW_WELLS} of "
+            "each, intervals are so wide that no figure should be quoted.",
             stacklevel=2,
         )
     return wells

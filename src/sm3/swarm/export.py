@@ -1,4 +1,6 @@
-"""A model for other programs: ONNX files, a bioimage.io package checked by its own library, or the page for a web host."""
+"""A model for other programs: ONNX files, a bioimage.io package checked by its own library, or the page for a web
+host.
+"""
 
 from __future__ import annotations
 

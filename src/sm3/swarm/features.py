@@ -1,6 +1,6 @@
 """Numbers a person would write down about a view, and the classical baseline made of them.
 
-`NUISANCES` must tell the classes nothing: both draw from the same ranges. `STREAKS` may: how streaks lie is the physics,
+`NUISANCES` must tell the classes nothing: both draw from the same ranges. `STREAKS` may: how streaks lie is physics,
 and a logistic regression on all of them is the floor that a network has to beat.
 """
 

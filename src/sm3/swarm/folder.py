@@ -16,14 +16,16 @@ from sm3.swarm.images import read_image
 from sm3.swarm.predict import Prediction, SwarmClassifier
 
 COLUMNS = (
-    "path", "well", "row", "column", "um_per_px", "scale_known", "diameter_um", "probability", "low", "high", "decision",
-    "reason", "labels", "model", "sha256",
+    "path", "well", "row", "column", "um_per_px", "scale_known", "diameter_um", "probability", "low", "high",
+    "decision", "reason", "labels", "model", "sha256",
 )  # fmt: skip
 UNREADABLE = "unreadable"
 
 
 def images_of(paths: Iterable[Path]) -> list[Path]:
-    """The files given, and the images of the folders given, sorted. Files in folders that are no images are passed over."""
+    """The files given, and the images of the folders given, sorted. Files in folders that are no images are passed
+    over.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():

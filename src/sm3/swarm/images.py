@@ -80,9 +80,11 @@ def read_image(
 ) -> WellImage:
     """Read an image or the mean of a stack of frames.
 
-    Pixel size in this order: `um_per_px`, a sidecar `NAME.json`, OME, ImageJ, resolution in cm. `frames` limits how many
+    Pixel size in this order: `um_per_px`, a sidecar `NAME.json`, OME, ImageJ, resolution in cm. `frames` limits how
+    many
     frames of a stack are averaged; a z-stack needs `z`, several channels need `channel` (both from 0).
-    Raises `InputError` for what is no image, damaged, too large, empty or not finite. Memory: the decoded frames, 200 MB
+    Raises `InputError` for what is no image, damaged, too large, empty or not finite. Memory: the decoded frames,
+    200 MB
     at most, and one float32 frame.
     """
     path = Path(path)
@@ -134,7 +136,9 @@ def from_array(
     frames: int = 1,
     notes: tuple[str, ...] = (),
 ) -> WellImage:
-    """A `WellImage` of an array (rows, columns) or (rows, columns, 3 or 4 colours); raises `InputError` if it is none."""
+    """A `WellImage` of an array (rows, columns) or (rows, columns, 3 or 4 colours); raises `InputError` if it is
+    none.
+    """
     pixels = np.asarray(pixels)
     if (
         pixels.ndim not in (2, 3)
@@ -142,7 +146,8 @@ def from_array(
         or pixels.dtype.kind not in "buif"
     ):
         raise refuse(
-            name, "it is no image.", f"shape {pixels.shape}, type {pixels.dtype}", "(rows, columns) of numbers, or colours last",
+            name, "it is no image.", f"shape {pixels.shape}, type {pixels.dtype}",
+            "(rows, columns) of numbers, or colours last",
             "average the frames first, or choose one plane",
         )  # fmt: skip
     if pixels.size == 0 or min(pixels.shape[:2]) < 16 or pixels.shape[0] * pixels.shape[1] > MOST_PIXELS:

@@ -16,7 +16,9 @@ UNDECIDED = (0.2, 0.8)  # probabilities between which no label is given
 
 @dataclass(frozen=True)
 class Judgement:
-    """`probability` of swarming, the range over members and copies, a decision and why; `labels` is the conformal set."""
+    """`probability` of swarming, the range over members and copies, a decision and why; `labels` is the conformal
+    set.
+    """
 
     probability: float
     low: float
@@ -36,7 +38,9 @@ def probability_of(logit: float, calibration: Mapping[str, Any]) -> float:
 
 
 def judge(logits: Sequence[float], measures: Mapping[str, float], card: Mapping[str, Any]) -> Judgement:
-    """The judgement of one well: `logits` of every member and copy, `measures` as `refusal` reads them, the model's card."""
+    """The judgement of one well: `logits` of every member and copy, `measures` as `refusal` reads them, the model's
+    card.
+    """
     calibration = card["calibration"]
     every = [probability_of(logit, calibration) for logit in logits]
     probability = probability_of(sum(logits) / len(logits), calibration)
@@ -57,17 +61,27 @@ def refusal(measures: Mapping[str, float], limits: Mapping[str, Any]) -> str:
     `measures`: colour, clipped, contrast, rim, diameter_um, sharpness, unevenness, distance.
     """
     narrow, wide = limits["diameter_um"]
+    wrong_size = f"the circle is {measures['diameter_um']:.0f} um wide, outside {narrow:.0f} to {wide:.0f}"
+    # written as `not within`, so that a number that is none is refused, too
     checks = (
-        (not measures["colour"] <= limits["colour"], "a colour picture: give the camera's grey image"),
-        (not measures["clipped"] <= limits["clipped"], "too dark or too bright: part of the well is at the end of the scale; change the exposure"),
-        (not measures["contrast"] >= limits["contrast"][0], "blank: no streaks in the well; focus, or choose a filled well"),
-        (not measures["rim"] >= limits["rim"], "no round rim was found: crop the image to one whole well"),
-        (not narrow <= measures["diameter_um"] <= wide,
-         f"the circle is {measures['diameter_um']:.0f} um wide, outside {narrow:.0f} to {wide:.0f}: check the pixel size"),
-        (not measures["contrast"] <= limits["contrast"][1], "too much contrast for moving bacteria: is this a well?"),
-        (not measures["sharpness"] >= limits["sharpness"][0], "out of focus: focus on the cells"),
-        (not measures["sharpness"] <= limits["sharpness"][1], "noise or single sharp cells instead of streaks: expose for a third of a second"),
-        (not measures["unevenness"] <= limits["unevenness"], "the well is unevenly bright: look for dirt or a bubble"),
-        (not measures["distance"] <= limits["distance"], "unlike every well the model was trained on: look at the film"),
-    )  # fmt: skip
-    return next((reason for failed, reason in checks if failed), "")
+        (measures["colour"] <= limits["colour"], "a colour picture: give the camera's grey image"),
+        (
+            measures["clipped"] <= limits["clipped"],
+            "too dark or too bright: part of the well is at the end of the scale; change the exposure",
+        ),
+        (
+            measures["contrast"] >= limits["contrast"][0],
+            "blank: no streaks in the well; focus, or choose a filled well",
+        ),
+        (measures["rim"] >= limits["rim"], "no round rim was found: crop the image to one whole well"),
+        (narrow <= measures["diameter_um"] <= wide, f"{wrong_size}: check the pixel size"),
+        (measures["contrast"] <= limits["contrast"][1], "too much contrast for moving bacteria: is this a well?"),
+        (measures["sharpness"] >= limits["sharpness"][0], "out of focus: focus on the cells"),
+        (
+            measures["sharpness"] <= limits["sharpness"][1],
+            "noise or single sharp cells instead of streaks: expose for a third of a second",
+        ),
+        (measures["unevenness"] <= limits["unevenness"], "the well is unevenly bright: look for dirt or a bubble"),
+        (measures["distance"] <= limits["distance"], "unlike every well the model was trained on: look at the film"),
+    )
+    return next((reason for within, reason in checks if not within), "")

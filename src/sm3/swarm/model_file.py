@@ -37,7 +37,9 @@ class ModelFile:
 
 
 def open_model(folder: Path | None = None) -> ModelFile:
-    """The model in `folder`, or the one that ships with the package. Raises `InputError` for a folder that holds none."""
+    """The model in `folder`, or the one that ships with the package. Raises `InputError` for a folder that holds
+    none.
+    """
     folder = DEFAULT if folder is None else Path(folder)
     missing = [name for name in FILES[:3] if not (folder / name).is_file()]
     try:

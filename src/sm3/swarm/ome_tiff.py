@@ -13,7 +13,9 @@ from sm3.extras import require
 
 
 def write_ome_tiff(path: Path, pixels: NDArray[np.uint16], um_per_px: float) -> None:
-    """Write `pixels` (rows, columns) with PhysicalSizeX and Y in um. A kill leaves the old file or none, never half of one."""
+    """Write `pixels` (rows, columns) with PhysicalSizeX and Y in um. A kill leaves the old file or none, never half
+    of one.
+    """
     unfinished = path.with_name(path.name + ".part")
     require("tifffile").imwrite(
         unfinished,
@@ -26,7 +28,8 @@ def write_ome_tiff(path: Path, pixels: NDArray[np.uint16], um_per_px: float) -> 
             "PhysicalSizeXUnit": "µm",
             "PhysicalSizeY": um_per_px,
             "PhysicalSizeYUnit": "µm",
-            "UUID": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, path.name)}",  # from the name: the same well, the same bytes
+            # from the name: the same well, the same bytes
+            "UUID": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, path.name)}",
         },
     )
     os.replace(unfinished, path)

@@ -21,7 +21,9 @@ MEASURES = ("contrast", "sharpness", "unevenness", "clipped")
 
 @dataclass(frozen=True)
 class Prediction:
-    """A judgement and what it rests on. `circle` is x, y, radius in pixels of `image`; `evidence` (16, 16) covers 83.2 um."""
+    """A judgement and what it rests on. `circle` is x, y, radius in pixels of `image`; `evidence` (16, 16) covers
+    83.2 um.
+    """
 
     judgement: Judgement
     image: WellImage
@@ -95,7 +97,9 @@ class SwarmClassifier:
     def assess(
         self, image: Path | str | NDArray[Any] | WellImage, circle: tuple[float, float, float] | None = None
     ) -> Prediction:
-        """Judge one image. `circle` (x, y, radius in pixels of the image as judged) replaces the one that would be found."""
+        """Judge one image. `circle` (x, y, radius in pixels of the image as judged) replaces the one that would be
+        found.
+        """
         well = self._read(image).reduced()
         finder, classifier = self._sessions
         pixels = well.pixels[None, None]
@@ -127,7 +131,9 @@ class SwarmClassifier:
         return read_image(Path(image), um_per_px=self.um_per_px)
 
     def predict_proba(self, images: Sequence[Any]) -> NDArray[np.float64]:
-        """(n, 2): calibrated probabilities of `classes_`, also where a well would be refused; see `predict` for that."""
+        """(n, 2): calibrated probabilities of `classes_`, also where a well would be refused; see `predict` for
+        that.
+        """
         swarming = np.array([self.assess(image).judgement.probability for image in images], dtype=float)
         return np.stack([1 - swarming, swarming], axis=1)
 

@@ -13,8 +13,8 @@ from sm3.extras import require
 from sm3.swarm.model_file import ModelFile
 
 SIMULATED = (
-    "All wells are simulated. Li et al. 2025 measured real ones, so no figure here confirms or equals theirs; their counts "
-    "are inferred from their percentages by us."
+    "All wells are simulated. Li et al. 2025 measured real ones, so no figure here confirms or equals theirs; their "
+    "counts are inferred from their percentages by us."
 )
 # arXiv 2410.15229: sensitivity and specificity as printed; the smallest counts that give them are our inference
 PAPER = {
@@ -28,7 +28,8 @@ def share(part: Mapping[str, Any]) -> str:
     """Counts, percentage and exact interval of a proportion."""
     if not part["of"]:
         return "no wells"
-    return f"{part['found']}/{part['of']}  {100 * part['share']:.1f} % ({100 * part['low']:.1f} to {100 * part['high']:.1f})"
+    low, share_, high = (100 * part[key] for key in ("low", "share", "high"))
+    return f"{part['found']}/{part['of']}  {share_:.1f} % ({low:.1f} to {high:.1f})"
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
@@ -70,7 +71,8 @@ def page(results: Mapping[str, Mapping[str, Any]], model: ModelFile) -> str:
         _results(results),
         '<div class="figures">',
         *(
-            f"<figure>{_plot(found)}<figcaption>{escape(name)}: reliability of the probability, and ROC.</figcaption></figure>"
+            f"<figure>{_plot(found)}<figcaption>{escape(name)}: reliability of the probability, and ROC."
+            "</figcaption></figure>"
             for name, found in results.items()
         ),
         "</div>",

@@ -1,4 +1,6 @@
-"""The page on this machine: static files on 127.0.0.1, nothing leaves it, every answer comes from inside the browser."""
+"""The page on this machine: static files on 127.0.0.1, nothing leaves it, every answer comes from inside the
+browser.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ TYPES = {
 class PageHandler(SimpleHTTPRequestHandler):
     """The page's folder, and the three files of the model under `model/`; GET and HEAD, nothing else."""
 
-    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, **TYPES}
+    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, **TYPES}  # noqa: RUF012
 
     def __init__(self, *arguments: Any, model: Path, **options: Any) -> None:
         self._model = model
@@ -42,7 +44,7 @@ class PageHandler(SimpleHTTPRequestHandler):
             return str(self._model / wanted) if wanted in MODEL_FILES else str(PAGE / "absent")
         return super().translate_path(path)
 
-    def list_directory(self, path: Any) -> None:
+    def list_directory(self, path: Any) -> None:  # noqa: ARG002
         """Folders are not listed."""
         self.send_error(404)
 

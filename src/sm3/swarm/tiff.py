@@ -1,4 +1,6 @@
-"""TIFF in the forms that microscopes write: OME, ImageJ, plain; frames, planes, channels, colours; sizes in four places."""
+"""TIFF in the forms that microscopes write: OME, ImageJ, plain; frames, planes, channels, colours; sizes in four
+places.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,8 @@ def _planes(
     for axis, chosen, option in (("Z", z, "--z"), ("C", channel, "--channel")):
         if size.get(axis, 1) > 1 and (chosen is None or not 0 <= chosen < size[axis]):
             raise refuse(
-                name, f"it is a stack along {axis}.", f"axes {axes}, shape {shape}", f"{option} from 0 to {size[axis] - 1}",
+                name, f"it is a stack along {axis}.", f"axes {axes}, shape {shape}",
+                f"{option} from 0 to {size[axis] - 1}",
                 f"choose one plane with {option}",
             )  # fmt: skip
         if axis in size:

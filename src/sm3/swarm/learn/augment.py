@@ -1,4 +1,5 @@
-"""What a view may undergo without changing its class: turns, mirrors, a little scale and shift, blur, noise, brightness.
+"""What a view may undergo without changing its class: turns, mirrors, a little scale and shift, blur, noise,
+brightness.
 
 The distance to the wall is kept: the mask moves and grows with the picture.
 """

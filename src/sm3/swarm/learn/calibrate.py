@@ -1,6 +1,7 @@
 """From raw logits to a probability, a threshold, label sets and limits; everything from wells that trained nothing.
 
-Slope and offset: Platt (1999), logistic regression on the mean logit. Label sets: split conformal prediction within each
+Slope and offset: Platt (1999), logistic regression on the mean logit. Label sets: split conformal prediction within
+each
 class (Vovk 2012): with exchangeable wells a set misses the true label with probability at most alpha.
 """
 
@@ -45,7 +46,9 @@ def answers(classifier: Classifier, views: Views) -> Answers:
 
 
 def learn_distance(classifier: Classifier, views: Views, most: int = 1200) -> None:
-    """Set the centre and the whitening matrices from the features of training views, with Ledoit and Wolf's shrinkage."""
+    """Set the centre and the whitening matrices from the features of training views, with Ledoit and Wolf's
+    shrinkage.
+    """
     covariance = require("sklearn.covariance")
     chosen = np.linspace(0, len(views) - 1, min(most, len(views))).astype(int)
     part = views.of(chosen)

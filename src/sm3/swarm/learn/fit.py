@@ -1,4 +1,6 @@
-"""The whole of training: split by chip, three members, calibration on wells of their own, and the four files of a model."""
+"""The whole of training: split by chip, three members, calibration on wells of their own, and the four files of a
+model.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from sm3.errors import InputError, explain
 from sm3.run_record import RunRecord, append, versions
@@ -67,7 +68,7 @@ def fit(
     sample = train.of(np.linspace(0, len(train) - 1, min(1000, len(train))).astype(int))
     of_train, of_calibration, of_valid = (answers(classifier, views) for views in (sample, calib, valid))
     report("calibration", 3, 4)
-    card = {
+    card: dict[str, Any] = {
         "format": FORMAT,
         "name": name,
         "use": USE,

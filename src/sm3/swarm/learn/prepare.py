@@ -42,6 +42,9 @@ class Views:
         return Views(self.cut[at], self.radius_um[at], self.clipped[at], self.rim[at], self.positive[at])
 
 
+_PARTS = ("cut", "radius", "clipped", "rim")
+
+
 def cut_well(path: Path, um_per_px: float | None = None) -> tuple[NDArray[np.float16], float, float, float]:
     """One image -> view before normalisation, radius in um, share clipped, evenness of the rim."""
     torch.set_num_threads(1)
@@ -72,11 +75,11 @@ def prepare(wells: Sequence[LabelledWell], store: Path, report: Report = lambda 
             for row in pool.map(_cut_listed, wells, chunksize=16):
                 rows.append(row)
                 report("views", len(rows), len(wells))
-        cut, radius, clipped, rim = (np.stack([np.asarray(row[part]) for row in rows]) for part in range(4))
+        parts = {name: np.stack([np.asarray(row[at]) for row in rows]) for at, name in enumerate(_PARTS)}
         unfinished = file.with_suffix(".part.npz")
-        np.savez(unfinished, cut=cut, radius=radius, clipped=clipped, rim=rim)
+        np.savez(unfinished, allow_pickle=False, **parts)
         os.replace(unfinished, file)
     held = np.load(file)
     positive = torch.tensor([well.positive for well in wells], dtype=torch.float32)
-    radius, clipped, rim = (torch.from_numpy(held[name].astype(np.float32)) for name in ("radius", "clipped", "rim"))
+    radius, clipped, rim = (torch.from_numpy(held[name].astype(np.float32)) for name in _PARTS[1:])
     return Views(torch.from_numpy(held["cut"]), radius, clipped, rim, positive)

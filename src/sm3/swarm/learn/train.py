@@ -59,7 +59,8 @@ class TrainSettings:
                 explain(
                     "These settings cannot be trained.",
                     got=asdict(self),
-                    accepted=f"architecture of {tuple(ARCHITECTURES)}, optimizer of {tuple(OPTIMIZERS)}, epochs >= 1, batch >= 2, lr > 0",
+                    accepted=f"architecture of {tuple(ARCHITECTURES)}, optimizer of {tuple(OPTIMIZERS)}, epochs >= 1, "
+                    "batch >= 2, lr > 0",
                     do="start from the defaults and change one",
                 )
             )
@@ -80,7 +81,7 @@ def train_member(
     """
     torch.manual_seed(seed)
     member = Member(settings.architecture)
-    average = AveragedModel(member, multi_avg_fn=get_ema_multi_avg_fn(settings.average))
+    average = AveragedModel(member, multi_avg_fn=get_ema_multi_avg_fn(settings.average))  # type: ignore[no-untyped-call]
     build, lr = OPTIMIZERS[settings.optimizer]
     optimizer = build(member.parameters(), lr=settings.lr or lr, weight_decay=settings.weight_decay)
     steps = max(1, len(views) // settings.batch)
@@ -90,12 +91,19 @@ def train_member(
     first = _load(file, parts, key)
     last = settings.epochs if stop_after is None else min(settings.epochs, first + stop_after)
     for epoch in range(first, last):
-        _epoch(views, member, average, optimizer, schedule, settings, random=torch.Generator().manual_seed(seed * 1000 + epoch),
-               report=lambda done, epoch=epoch: report(f"member {seed + 1}", epoch * steps + done, steps * settings.epochs))  # fmt: skip
+        random = torch.Generator().manual_seed(seed * 1000 + epoch)
+        before = epoch * steps
+
+        def tell(done: int, before: int = before) -> None:
+            report(f"member {seed + 1}", before + done, steps * settings.epochs)
+
+        _epoch(views, member, average, optimizer, schedule, settings, random=random, report=tell)
         _save(file, parts, key, epoch + 1)
     # An average of weights has no use for an average of their statistics: those are counted anew, 1.15 nats otherwise.
     update_bn(_batches(views, settings, torch.Generator().manual_seed(seed * 1000 + 999), SETTLING), average.module)
-    return average.module.eval()  # type: ignore[no-any-return]
+    trained = average.module.eval()
+    assert isinstance(trained, Member)
+    return trained
 
 
 def _batches(views: Views, settings: TrainSettings, random: torch.Generator, most: int) -> Iterator[Tensor]:

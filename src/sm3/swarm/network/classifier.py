@@ -104,7 +104,9 @@ class Classifier(nn.Module):
 
 
 def structure(view: Tensor, mask: Tensor) -> Tensor:
-    """Structure tensor of a view on 16 x 16 places, (3, 16, 16): xx - yy, 2 xy, xx + yy of the gradient inside the well."""
+    """Structure tensor of a view on 16 x 16 places, (3, 16, 16): xx - yy, 2 xy, xx + yy of the gradient inside the
+    well.
+    """
     across = functional.pad(view, (1, 1, 0, 0))
     down = functional.pad(view, (0, 0, 1, 1))
     gx = across[..., 2:] - across[..., :-2]

@@ -1,6 +1,7 @@
 """A densely connected network with channel attention, the nearest kin of the paper's that we know how to build.
 
-Li et al. name an attention-enhanced DenseNet (Huang et al., CVPR 2017); depth, width and the kind of attention are ours:
+Li et al. name an attention-enhanced DenseNet (Huang et al., CVPR 2017); depth, width and the kind of attention are
+ours:
 three blocks of growth 12 and squeeze-and-excitation (Hu et al., CVPR 2018).
 """
 
@@ -43,7 +44,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape."""
-        return x * self.weigh(x.mean(dim=(2, 3)))[:, :, None, None]
+        weight: Tensor = self.weigh(x.mean(dim=(2, 3)))
+        return x * weight[:, :, None, None]
 
 
 class Dense(nn.Module):

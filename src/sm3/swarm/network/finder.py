@@ -102,7 +102,7 @@ def _scaled(image: Tensor) -> Tensor:
 
 def _ring_kernels() -> Tensor:
     """(radii, 1, n, n): the mean on a ring minus the mean of its two neighbours, 1.6 coarse pixels in and out."""
-    reach = int(math.ceil(float(RADII[-1]) + 4))
+    reach = math.ceil(float(RADII[-1]) + 4)
     index = torch.arange(-reach, reach + 1, dtype=torch.float64)
     distance = torch.sqrt(index[:, None] ** 2 + index[None] ** 2)
     kernels = []
@@ -114,7 +114,9 @@ def _ring_kernels() -> Tensor:
 
 
 def _least_squares(rays: Tensor, found: Tensor, weight: Tensor) -> Tensor:
-    """r, a, b of found = r + a cos + b sin; the rays are even, so a nearly diagonal 3 x 3 system solved by Cramer's rule."""
+    """r, a, b of found = r + a cos + b sin; the rays are even, so a nearly diagonal 3 x 3 system solved by Cramer's
+    rule.
+    """
     columns = torch.stack([torch.ones_like(found), rays[0], rays[1]])
     matrix = (columns * weight[None]) @ columns.T + 1e-6 * torch.eye(3)
     right = (columns * weight[None]) @ found
@@ -122,4 +124,5 @@ def _least_squares(rays: Tensor, found: Tensor, weight: Tensor) -> Tensor:
     second = torch.linalg.cross(matrix[2], matrix[0], dim=0)
     third = torch.linalg.cross(matrix[0], matrix[1], dim=0)
     determinant = (matrix[0] * first).sum()
-    return (right[0] * first + right[1] * second + right[2] * third) / determinant
+    solved: Tensor = (right[0] * first + right[1] * second + right[2] * third) / determinant
+    return solved

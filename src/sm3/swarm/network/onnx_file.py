@@ -21,7 +21,9 @@ SMALLEST = 64  # constants of fewer numbers stay as they are
 
 
 def write_onnx(classifier: Classifier, folder: Path) -> None:
-    """Write finder.onnx and classifier.onnx. Numbers that half precision holds exactly are stored so and widened on load."""
+    """Write finder.onnx and classifier.onnx. Numbers that half precision holds exactly are stored so and widened on
+    load.
+    """
     image = torch.zeros(1, 1, 300, 310)
     circle, scale = torch.tensor([150.0, 150.0, 110.0]), torch.tensor([0.33])
     _write(Finder().eval(), (image,), ["image"], ["circle", "rim"], folder / "finder.onnx")

@@ -14,7 +14,9 @@ from sm3.swarm.simulate.species import FRAMES
 
 @dataclass(frozen=True)
 class Camera:
-    """One sensor: `electrons` a pixel and frame where the light is 1, `bits` of its converter, JPEG `quality` or none."""
+    """One sensor: `electrons` a pixel and frame where the light is 1, `bits` of its converter, JPEG `quality` or
+    none.
+    """
 
     electrons: float
     read_noise: float  # electrons
@@ -25,7 +27,9 @@ class Camera:
 
 
 def photograph(light: NDArray[np.float32], camera: Camera, random: np.random.Generator) -> NDArray[np.uint16]:
-    """The mean of ten frames as 16-bit integers; an 8-bit camera's mean keeps eight bits and is stored in the upper ones."""
+    """The mean of ten frames as 16-bit integers; an 8-bit camera's mean keeps eight bits and is stored in the upper
+    ones.
+    """
     signal = np.clip(light, 0.0, None) * np.float32(camera.electrons)
     # Poisson at thousands of electrons is normal to within the read noise; ten frames are averaged.
     spread = np.sqrt((signal + np.float32(camera.read_noise**2)) / np.float32(FRAMES))

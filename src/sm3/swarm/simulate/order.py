@@ -1,4 +1,6 @@
-"""Diagnostics of the motion: vortex order, net rotation, correlation. They test the simulator; no classifier sees them."""
+"""Diagnostics of the motion: vortex order, net rotation, correlation. They test the simulator; no classifier sees
+them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def flow(motion: Motion, diameter: float, grid: float = GRID_UM) -> tuple[NDArra
 
 
 def vortex_order(motion: Motion, diameter: float, grid: float = GRID_UM) -> float:
-    """VOP = (sum |v.t| / sum ||v|| - 2/pi) / (1 - 2/pi), Wioland et al., PRL 110, 268102: 1 one rotor, about 0 isotropic."""
+    """VOP = (sum |v.t| / sum ||v|| - 2/pi) / (1 - 2/pi), Wioland et al., PRL 110, 268102: 1 one rotor, about 0
+    isotropic.
+    """
     place, velocity = flow(motion, diameter, grid)
     return tangential_order(place, velocity)
 

@@ -50,7 +50,9 @@ def at(motion: Motion, instants: Array) -> tuple[Array, Array]:
 def advected(
     motion: Motion, instants: Array, number: int, wall: float, speed: float, random: np.random.Generator
 ) -> tuple[Array, Array]:
-    """Cells above and below the focal layer, `number` of them: they follow its smoothed flow, with a spread of headings."""
+    """Cells above and below the focal layer, `number` of them: they follow its smoothed flow, with a spread of
+    headings.
+    """
     radius, angle = wall * np.sqrt(random.random(number)), 2 * math.pi * random.random(number)
     place = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
     middle = motion.position[len(motion.times) // 2]
@@ -80,7 +82,7 @@ def _splat(canvas, position, heading, length, weight, step):  # type: ignore[no-
                 along = ((k + 0.5) / points - 0.5) * length
                 x = (position[t, i, 0] + along * c) / step + half - 0.5
                 y = (position[t, i, 1] + along * s) / step + half - 0.5
-                x0, y0 = int(math.floor(x)), int(math.floor(y))
+                x0, y0 = math.floor(x), math.floor(y)
                 if x0 < 0 or y0 < 0 or x0 >= side - 1 or y0 >= side - 1:
                     continue
                 fx, fy = x - x0, y - y0
@@ -92,7 +94,9 @@ def _splat(canvas, position, heading, length, weight, step):  # type: ignore[no-
 
 
 def cells(layers: list[tuple[Array, Array, float]], side: int, *, length: float, width: float, halo: float) -> Image:
-    """Darkness of all layers, each (positions, headings, blur um): body minus halo, in units of one opaque cell body."""
+    """Darkness of all layers, each (positions, headings, blur um): body minus halo, in units of one opaque cell
+    body.
+    """
     dark = np.zeros((side, side), np.float32)
     for position, heading, blur in layers:
         canvas = np.zeros((side, side), np.float32)
@@ -110,7 +114,9 @@ def radii(side: int, centre: tuple[float, float] = (0.0, 0.0)) -> Image:
 
 
 def rim(distance: Image, wall: float, *, strength: float, width: float, glow: float) -> Image:
-    """The wall's ring, signed by `strength`, with a ring of the other sign outside and a step of the PDMS's brightness."""
+    """The wall's ring, signed by `strength`, with a ring of the other sign outside and a step of the PDMS's
+    brightness.
+    """
     ring = strength * np.exp(-(((distance - wall) / width) ** 2))
     outside = -0.4 * strength * np.exp(-(((distance - wall - 2.2 * width) / (1.5 * width)) ** 2))
     step = glow / (1 + np.exp(np.clip(-(distance - wall) / 0.6, -30, 30)))

@@ -9,8 +9,10 @@ camera and wall are assumptions too. Both classes draw from the same ranges; onl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-SWARMING, SWIMMING = "swarming", "swimming"
+SWARMING: Final = "swarming"
+SWIMMING: Final = "swimming"
 LABELS = (SWIMMING, SWARMING)  # index = class number: 1 is the positive class
 
 WELL_DIAMETER_UM = 74.0  # published chip

@@ -23,6 +23,7 @@ from sm3.swarm.simulate.species import Interaction
 
 numba = require("numba")
 
+PRINTED = Interaction()
 TIME_STEP = 0.005  # s; halving it moves the mean vortex order by less than 0.03 (0.01 s did not pass)
 Array = NDArray[np.float64]
 
@@ -39,7 +40,7 @@ class Agents:
     circling: float = 0.0
     sliding_wall: bool = False
     seconds: float = 15.0
-    interaction: Interaction = Interaction()
+    interaction: Interaction = PRINTED
 
     @property
     def number(self) -> int:
@@ -49,7 +50,8 @@ class Agents:
 
 @dataclass(frozen=True)
 class Motion:
-    """The last moments of a well: `position` (snapshots, agents, 2) in um from the centre, `heading` (snapshots, agents)
+    """The last moments of a well: `position` (snapshots, agents, 2) in um from the centre, `heading` (snapshots,
+    agents)
     in rad, `times` (snapshots,) in s, the last being zero."""
 
     position: Array
@@ -58,7 +60,9 @@ class Motion:
 
     @property
     def velocity(self) -> Array:
-        """Velocity of each agent between neighbours of the middle snapshot, (agents, 2) in um/s, as velocimetry of two frames."""
+        """Velocity of each agent between neighbours of the middle snapshot, (agents, 2) in um/s, as velocimetry of
+        two frames.
+        """
         after, before = len(self.times) // 2 + 1, len(self.times) // 2 - 1
         span = self.times[after] - self.times[before]
         return np.asarray((self.position[after] - self.position[before]) / span)
@@ -95,7 +99,7 @@ def simulate(agents: Agents, seed: int, *, record: float = 0.36, dt: float = TIM
     )  # fmt: skip
     positions, headings = np.empty((kept, number, 2)), np.empty((kept, number))
     _run(position, heading, noise, constants, wall, agents.sliding_wall, dt, positions, headings)
-    return Motion(positions, headings, np.arange(1 - kept, 1) * dt)
+    return Motion(positions, headings, np.arange(1 - kept, 1, dtype=np.float64) * dt)
 
 
 def _check(agents: Agents, record: float, dt: float) -> None:
