@@ -46,22 +46,8 @@ def find_wells(picture: WellImage, *, diameter_um: float = DIAMETER_UM, most: in
                 do="give --um-per-px",
             )
         )
-    filters, transform = require("skimage.filters"), require("skimage.transform")
     radius = diameter_um / 2 / picture.um_per_px
-    shrink = min(1.0, RADIUS_PX / radius)
-    small = transform.rescale(picture.pixels.astype(float), shrink, anti_aliasing=True)
-    # without a frame a picture smaller than a circle has no place for one
-    small = np.pad(small, RADIUS_PX * 2, mode="edge")
-    edges = filters.sobel(small)
-    edges = edges > np.quantile(edges, 0.85)
-    sizes = np.unique(np.round(radius * shrink * np.array([0.92, 0.96, 1.0, 1.04, 1.08])).astype(int))
-    votes = transform.hough_circle(edges, sizes)
-    _, x, y, found = transform.hough_circle_peaks(
-        votes, sizes, min_xdistance=int(RADIUS_PX * 1.7), min_ydistance=int(RADIUS_PX * 1.7), total_num_peaks=most,
-        threshold=FEWEST * float(votes.max()),
-    )  # fmt: skip
-    circles = np.stack([x - 2 * RADIUS_PX, y - 2 * RADIUS_PX, found], axis=1) / shrink
-    apart = _apart(circles, radius)
+    apart = _apart(_circles(picture, radius, most), radius)
     half = MARGIN * radius
     rows, columns = picture.pixels.shape
     whole = [c for c in apart if c[2] <= c[0] <= columns - c[2] and c[2] <= c[1] <= rows - c[2]]
@@ -78,6 +64,24 @@ def find_wells(picture: WellImage, *, diameter_um: float = DIAMETER_UM, most: in
         ChipWell(number, row, column, x, y, r, _cut(picture, x, y, half, f"{picture.name}#{number}"))
         for number, (row, column, x, y, r) in enumerate(_numbered(np.asarray(whole), radius), start=1)
     ]
+
+
+def _circles(picture: WellImage, radius: float, most: int) -> np.ndarray:
+    """Centres and radii in pixels, strongest first, (n, 3)."""
+    filters, transform = require("skimage.filters"), require("skimage.transform")
+    shrink = min(1.0, RADIUS_PX / radius)
+    small = transform.rescale(picture.pixels.astype(float), shrink, anti_aliasing=True)
+    # without a frame a picture smaller than a circle has no place for one
+    small = np.pad(small, RADIUS_PX * 2, mode="edge")
+    edges = filters.sobel(small)
+    edges = edges > np.quantile(edges, 0.85)
+    sizes = np.unique(np.round(radius * shrink * np.array([0.92, 0.96, 1.0, 1.04, 1.08])).astype(int))
+    votes = transform.hough_circle(edges, sizes)
+    _, x, y, found = transform.hough_circle_peaks(
+        votes, sizes, min_xdistance=int(RADIUS_PX * 1.7), min_ydistance=int(RADIUS_PX * 1.7), total_num_peaks=most,
+        threshold=FEWEST * float(votes.max()),
+    )  # fmt: skip
+    return np.asarray(np.stack([x - 2 * RADIUS_PX, y - 2 * RADIUS_PX, found], axis=1) / shrink)
 
 
 def _apart(circles: np.ndarray, radius: float) -> np.ndarray:

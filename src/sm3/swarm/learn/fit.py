@@ -21,11 +21,12 @@ from sm3.swarm.learn.calibrate import answers, calibrate, learn_distance, limits
 from sm3.swarm.learn.prepare import Views, prepare
 from sm3.swarm.learn.train import OPTIMIZERS, TrainSettings, train_member
 from sm3.swarm.model_file import FORMAT, ModelFile, open_model
-from sm3.swarm.network.classifier import Classifier
+from sm3.swarm.network.classifier import Classifier, Member
 from sm3.swarm.network.fold import fold_normalisations, round_weights
 from sm3.swarm.network.onnx_file import write_onnx
 
 Report = Callable[[str, int, int], None]
+PARTS = ("train", "validation", "calibration")
 USE = (
     "Tells collective swarming from swimming in round wells of about 74 um, from the mean of ten phase-contrast frames "
     "at 29 a second or one exposure of a third of a second. For research on motility. Not a diagnostic, and blind to "
@@ -68,23 +69,10 @@ def fit(
     sample = train.of(np.linspace(0, len(train) - 1, min(1000, len(train))).astype(int))
     of_train, of_calibration, of_valid = (answers(classifier, views) for views in (sample, calib, valid))
     report("calibration", 3, 4)
-    card: dict[str, Any] = {
-        "format": FORMAT,
-        "name": name,
-        "use": USE,
-        "simulated": all(well.date == "simulated" for well in wells),
-        "architecture": settings.architecture,
-        "members": members,
-        "parameters": sum(p.numel() for p in trained[0].parameters()),
-        "training": {**asdict(settings), "lr": settings.lr or OPTIMIZERS[settings.optimizer][1], "seed": seed},
-        "data": {
-            part: counts(listed) for part, listed in zip(("train", "validation", "calibration"), parts, strict=True)
-        },
-        "species": sorted({well.species or "not told" for well in wells}),
+    card = {
+        **_card(wells, parts, trained[0], settings, name, members, seed),
         "calibration": calibrate(of_calibration, calib.positive.numpy().astype(float)),
         "limits": limits(of_train, of_calibration, sample.rim.numpy(), calib.rim.numpy()),
-        "versions": versions(),
-        "blind": None,
     }
     card["validation"] = _figures(card["calibration"], of_valid.logit, valid)
     model = write_model(classifier, card, out)
@@ -94,8 +82,34 @@ def fit(
     return model
 
 
+def _card(
+    wells: Sequence[LabelledWell],
+    parts: Sequence[Sequence[LabelledWell]],
+    member: Member,
+    settings: TrainSettings,
+    name: str,
+    members: int,
+    seed: int,
+) -> dict[str, Any]:
+    """What is known before calibration: what it is for, what it is, what it learned from."""
+    return {
+        "format": FORMAT,
+        "name": name,
+        "use": USE,
+        "simulated": all(well.date == "simulated" for well in wells),
+        "architecture": settings.architecture,
+        "members": members,
+        "parameters": sum(parameter.numel() for parameter in member.parameters()),
+        "training": {**asdict(settings), "lr": settings.lr or OPTIMIZERS[settings.optimizer][1], "seed": seed},
+        "data": {part: counts(listed) for part, listed in zip(PARTS, parts, strict=True)},
+        "species": sorted({well.species or "not told" for well in wells}),
+        "versions": versions(),
+        "blind": None,
+    }
+
+
 def _check(parts: Sequence[Sequence[LabelledWell]]) -> None:
-    for part, name in zip(parts, ("training", "validation", "calibration"), strict=True):
+    for part, name in zip(parts, PARTS, strict=True):
         held = counts(part)
         if min(held["swarming"], held["swimming"]) < 2:
             raise InputError(
@@ -137,8 +151,6 @@ def write_model(classifier: Classifier, card: dict[str, Any], out: Path) -> Mode
 def load_classifier(model: ModelFile) -> Classifier:
     """The PyTorch classifier of a model file, with the same numbers as its ONNX."""
     from safetensors.torch import load_file
-
-    from sm3.swarm.network.classifier import Member
 
     classifier = Classifier([Member(model.card["architecture"]) for _ in range(model.card["members"])])
     weights = {key: value.float() for key, value in load_file(model.folder / "model.safetensors").items()}
