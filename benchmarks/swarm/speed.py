@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sm3.run_record import machine
+from sm3.run_record import cores, machine
 from sm3.swarm.predict import SwarmClassifier
 from sm3.swarm.serve import PAGE
 from sm3.swarm.simulate.folder import simulate_folder
@@ -50,7 +49,7 @@ def main() -> None:
     found = {
         "machine": machine(),
         "wells_per_second": round(wells, 1),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "prediction_ms": round(1e3 * median_seconds(lambda: classifier.assess(SAMPLE), 60), 1),
         "command_s": round(median_seconds(lambda: subprocess.run(command, check=True, capture_output=True), 7), 2),
     }

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sm3.run_record import cores
 from sm3.swarm.simulate.order import vortex_order
 from sm3.swarm.simulate.zonal import TIME_STEP, Agents, simulate
 
@@ -50,7 +50,7 @@ def main() -> None:
     for label, radius in RADII.items():
         tasks["74", label, "specular, dt"] = (74.0, radius, False, TIME_STEP, many)
         tasks["74", label, "specular, dt / 2"] = (74.0, radius, False, TIME_STEP / 2, many)
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ProcessPoolExecutor(cores()) as pool:
         found = dict(zip(tasks, pool.map(orders, tasks.values()), strict=True))
     rows = [
         {

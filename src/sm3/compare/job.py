@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -95,7 +94,7 @@ class Result:
 
 def prepare(job: Job) -> Prepared:
     """Read the text or the user's model, and open the output folder; every mistake of the user shows here."""
-    cores = _cores()
+    cores = run_record.cores()
     threads = _count("threads", job.threads, cores if job.model else 1)
     workers = _count("workers", job.workers, 1 if job.model else min(cores, MOST_WORKERS))
     corpus = None
@@ -149,11 +148,6 @@ def write(result: Result) -> tuple[Path, Path]:
         result.prepared.folder.write(store.PAGE, page.page(result, drawn)),
         result.prepared.folder.write(store.DATA, json.dumps(report.as_data(result), allow_nan=False, indent=1) + "\n"),
     )
-
-
-def _cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _count(name: str, value: int | None, default: int) -> int:

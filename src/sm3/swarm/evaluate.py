@@ -5,7 +5,6 @@ Figures of simulated wells are figures of simulated wells: nothing here equals w
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sm3.errors import InputError
+from sm3.run_record import cores
 from sm3.swarm.dataset import LabelledWell
 from sm3.swarm.intervals import area_interval, area_under_curve, brier, calibration_error, clopper_pearson
 from sm3.swarm.judge import CANNOT_TELL, SWARMING
@@ -55,7 +55,7 @@ def _score(task: tuple[Path, LabelledWell]) -> Scored:
 
 def score(folder: Path, wells: Sequence[LabelledWell]) -> Iterator[Scored]:
     """Judge every well, on all cores, in order."""
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
         yield from pool.map(_score, [(folder, well) for well in wells], chunksize=16)
 
 

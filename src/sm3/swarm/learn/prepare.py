@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sm3.run_record import cores
 from sm3.swarm.dataset import LabelledWell
 from sm3.swarm.images import read_image
 from sm3.swarm.network.finder import Finder
@@ -71,7 +72,7 @@ def prepare(wells: Sequence[LabelledWell], store: Path, report: Report = lambda 
     file = store / f"views-{wanted[:16]}.npz"
     if not file.exists():
         rows = []
-        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
             for row in pool.map(_cut_listed, wells, chunksize=16):
                 rows.append(row)
                 report("views", len(rows), len(wells))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sm3.errors import InputError, SettingError, explain
+from sm3.run_record import cores
 from sm3.swarm.ome_tiff import write_ome_tiff
 from sm3.swarm.simulate.wells import FORMAT, Label, describe, make_well, names_of_sets, pair_sidecars
 
@@ -55,7 +56,7 @@ def simulate_folder(
     done = number - 2 * len(missing)
     yield done
     if missing:
-        count = min(workers or len(os.sched_getaffinity(0)), len(missing))
+        count = min(workers or cores(), len(missing))
         # spawn: a forked child inherits the locks of threads that it does not have
         with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
             for _ in pool.map(_write_pair, [(wells, set_name, seed, pair) for pair in missing], chunksize=4):
