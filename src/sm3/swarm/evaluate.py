@@ -5,6 +5,7 @@ Figures of simulated wells are figures of simulated wells: nothing here equals w
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -116,7 +117,10 @@ def evaluate(
     store: Path | None = None,
     report: Report = lambda *_: None,
 ) -> dict[str, dict[str, Any]]:
-    """`figures` of every set, and with `floor_wells` those of the classical floor trained on them, under "floor"."""
+    """`figures` of every set, and with `floor_wells` those of the classical floor trained on them, under "floor".
+
+    `store` keeps the floor's views for another call.
+    """
     threshold = _classifier(folder).model.card["calibration"]["threshold"]
     results = {}
     for name, wells in sets.items():
@@ -126,10 +130,9 @@ def evaluate(
             report(name, len(scored), len(wells))
         results[name] = figures(scored, threshold)
     if floor_wells is not None:
-        if store is None:
-            raise ValueError("a floor needs a folder to keep views in")
-        for name, found in floors(sets, floor_wells, store, report).items():
-            results[name]["floor"] = found
+        with tempfile.TemporaryDirectory() as made:
+            for name, found in floors(sets, floor_wells, store or Path(made), report).items():
+                results[name]["floor"] = found
     return results
 
 
