@@ -21,4 +21,25 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_inherit_docstrings = True
 
+
+def keep_columns(*event):
+    """Paragraphs whose columns are aligned by spaces stay as they are in the source; doctests are left alone."""
+    lines = event[-1]
+    kept, paragraph = [], []
+    for line in [*lines, ""]:
+        if line.strip():
+            paragraph.append(line)
+            continue
+        text = [one.strip() for one in paragraph]
+        aligned = any("  " in one for one in text) and not any(one.startswith((">>>", "|", "..", ":")) for one in text)
+        kept += ["::", "", *("    " + one for one in paragraph), ""] if aligned else [*paragraph, ""]
+        paragraph = []
+    lines[:] = kept
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", keep_columns)
+
+
 write_settings_page(Path(__file__).parent / "reference" / "generated" / "settings.md")

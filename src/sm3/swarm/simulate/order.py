@@ -30,7 +30,7 @@ def flow(motion: Motion, diameter: float, grid: float = GRID_UM) -> tuple[NDArra
 
 
 def vortex_order(motion: Motion, diameter: float, grid: float = GRID_UM) -> float:
-    """VOP = (sum |v.t| / sum ||v|| - 2/pi) / (1 - 2/pi), Wioland et al., PRL 110, 268102: 1 one rotor, about 0
+    """VOP = (sum abs(v . t) / sum norm(v) - 2/pi) / (1 - 2/pi), Wioland et al., PRL 110, 268102: 1 one rotor, about 0
     isotropic.
     """
     place, velocity = flow(motion, diameter, grid)
