@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sm3.swarm.network.sampling import axis
+from sm3.swarm.network.sampling import places
 from sm3.swarm.network.small import convolution
 
 
@@ -56,9 +56,7 @@ class Dense(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        line = axis(32)
-        grid = torch.stack([line[None].expand(32, 32), line[:, None].expand(32, 32)])[None]
-        self.register_buffer("place", grid.clone(), persistent=False)
+        self.register_buffer("place", places(32), persistent=False)
         self.stem = nn.Sequential(convolution(1, 16, 5, 2), nn.MaxPool2d(2))
         self.first = nn.Sequential(DenseBlock(18, 4, 12), Attention(66), convolution(66, 36, 1, 1), nn.AvgPool2d(2))
         self.second = nn.Sequential(DenseBlock(36, 4, 12), Attention(84), convolution(84, 48, 1, 1))

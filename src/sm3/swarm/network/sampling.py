@@ -51,4 +51,10 @@ def axis(size: int) -> Tensor:
     return (torch.arange(size, dtype=torch.float64) * 2 + 1).sub(size).div(size).float()
 
 
+def places(size: int) -> Tensor:
+    """(1, 2, size, size): x and y of every place, -1 .. 1."""
+    line = axis(size)
+    return torch.stack([line[None].expand(size, size), line[:, None].expand(size, size)])[None].clone()
+
+
 TAU = 2 * math.pi

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sm3.swarm.network.sampling import axis
+from sm3.swarm.network.sampling import places
 
 
 class Bottleneck(nn.Module):
@@ -49,9 +49,7 @@ class Small(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        line = axis(32)
-        grid = torch.stack([line[None].expand(32, 32), line[:, None].expand(32, 32)])[None]
-        self.register_buffer("place", grid.clone(), persistent=False)
+        self.register_buffer("place", places(32), persistent=False)
         self.stem = nn.Sequential(convolution(1, 16, 5, 2), convolution(16, 32, 3, 2))
         self.placed = convolution(34, 32, 1, 1)
         self.middle = nn.Sequential(Bottleneck(32, 16), Bottleneck(32, 16))
