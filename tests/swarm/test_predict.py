@@ -252,6 +252,7 @@ def test_the_audit_names_what_must_tell_nothing(wells, tmp_path):
     assert rows["labels shuffled, trained"]["holds"]
     assert rows["model, as it is"]["auc"] > 0.95
     assert rows["model, well blanked"]["holds"]
+    assert rows["model, one sharp frame"]["auc"] < rows["model, as it is"]["auc"]
     leaky = []
     for number, well in enumerate(listed):
         pixels = tifffile.imread(well.path).astype(float)

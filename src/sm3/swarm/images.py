@@ -186,9 +186,15 @@ def _plausible(um_per_px: float | None) -> float | None:
     return um_per_px if um_per_px is not None and PLAUSIBLE_UM[0] <= um_per_px <= PLAUSIBLE_UM[1] else None
 
 
-def _sidecar_scale(path: Path) -> float | None:
+def sidecar_of(path: Path) -> Path | None:
+    """The JSON file beside an image, NAME.json for NAME.tif and NAME.ome.tif, if there is one of a sensible size."""
     sidecar = path.with_name(path.name.removesuffix(".tif").removesuffix(".ome") + ".json")
-    if not sidecar.is_file() or sidecar.stat().st_size > MOST_METADATA:
+    return sidecar if sidecar.is_file() and sidecar.stat().st_size <= MOST_METADATA else None
+
+
+def _sidecar_scale(path: Path) -> float | None:
+    sidecar = sidecar_of(path)
+    if sidecar is None:
         return None
     try:
         return _plausible(float(json.loads(sidecar.read_text(encoding="utf-8"))["um_per_px"]))

@@ -170,7 +170,8 @@ def _make(s: dict[str, Any]) -> Well:
 
 def _light(s: dict[str, Any], agents: Agents, motion: Any, random: np.random.Generator) -> NDArray[np.float32]:
     side = 2 * round((s["field_um"] / 2 + max(abs(o) for o in s["offset_um"])) / render.STEP + 4)
-    instants = render.moments(s["long_exposure"], s["shutter"])
+    # `single_frame` is no nuisance of a set: the audit asks what is left when nothing moves during the exposure
+    instants = np.zeros(1) if s.get("single_frame") else render.moments(s["long_exposure"], s["shutter"])
     blur, wall = s["defocus_chip"] * s["defocus_change"], agents.diameter / 2
     layers = [(*render.at(motion, instants), blur)]
     for wider, share in render.LAYERS:
