@@ -32,6 +32,8 @@ def keep_columns(*event):
             continue
         text = [one.strip() for one in paragraph]
         aligned = any("  " in one for one in text) and not any(one.startswith((">>>", "|", "..", ":")) for one in text)
+        literal = next((one for one in reversed(kept) if one.strip()), "").rstrip().endswith("::")  # already
+        aligned = aligned and not literal
         kept += ["::", "", *("    " + one for one in paragraph), ""] if aligned else [*paragraph, ""]
         paragraph = []
     lines[:] = kept
