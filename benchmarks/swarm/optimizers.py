@@ -27,7 +27,11 @@ from sm3.swarm.learn.train import OPTIMIZERS, TrainSettings, train_member
 from sm3.swarm.network.classifier import Member
 from sm3.swarm.network.view import View
 
-RATES = {"smmf": (1e-3, 2e-3, 5e-3, 1e-2), "sm3": (0.02, 0.05, 0.1, 0.2), "adamw": (5e-4, 1e-3, 2e-3, 5e-3)}
+RATES = {
+    "smmf": (5e-3, 1e-2, 2e-2, 4e-2),
+    "sm3": (0.05, 0.1, 0.2, 0.4),
+    "adamw": (1e-3, 2e-3, 4e-3, 8e-3),
+}
 
 
 def figures(member: Member, views: Views) -> tuple[float, float]:
