@@ -108,6 +108,7 @@ def everything(rank):
                 rows["equal", f"{name} {dtype}", how] = differences(expected, gathered(optimizer, params))
         rows["collectives", name, "FSDP2"] = count_collectives(make, meshes)
         rows["released", name, "FSDP2"] = released(make, meshes)
+        rows["released collectives", name, "FSDP2"] = count_released(make, meshes)
         rows["bytes", name, "FSDP2"] = bytes_of_state(make, meshes)
     rows["FSDP1", "", ""] = fsdp1()
     return rows
@@ -151,6 +152,26 @@ def released(make, meshes):
             optimizer.step()
             norms.append(clipping.last_norm)
     return differences(*ends), norms
+
+
+def count_released(make, meshes):
+    """Collectives of the second backward with release that are the optimizer's: those of backward alone taken off."""
+    counts = []
+    for release in (False, True):
+        model = wrapped("FSDP2", meshes)
+        optimizer = make(model.parameters())
+        handle = GradientRelease(optimizer) if release else None
+        for step in range(2):
+            with CommDebugMode() as mode:
+                loss_of(model, step).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        if handle is not None:
+            handle.remove()
+        counts.append({str(kind).split(".")[-1]: number for kind, number in mode.get_comm_counts().items()})
+    alone, with_release = counts
+    found = {kind: number - alone.get(kind, 0) for kind, number in with_release.items()}
+    return {kind: number for kind, number in found.items() if number}, len(list(model.parameters()))
 
 
 def bytes_of_state(make, meshes):
@@ -205,6 +226,17 @@ def test_there_is_one_collective_per_kind_and_step(rows, name):
         first, second = found["collectives", name, "FSDP2"]
         assert second == expected
         assert sum(first.values()) == sum(expected.values()) + 1
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_released_parameter_sends_at_most_one_message_of_each_kind(rows, name):
+    """It is stepped as soon as its gradient is there, alone: no message waits for another parameter's gradient."""
+    for found in rows:
+        sent, parameters = found["released collectives", name, "FSDP2"]
+        kinds = {"allreduce_"} if name.startswith("SM3") else {"alltoall_base_", "_allgather_base_"}
+        assert set(sent) == kinds
+        most = 2 * parameters if name == "SM3 cautious" else parameters
+        assert all(0 < number <= most for number in sent.values())
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
